@@ -1,0 +1,143 @@
+"""From pieces to the batches on which a network trains: a `tf.data` pipeline.
+
+A network that writes learns from one question, asked at every position: *what comes next?* The
+answer stands in the corpus. So a training example is a stretch of ids, the *inputs*, and the same
+stretch one id later, the *targets*:
+
+    piece    START F i r s t END         ids of one piece, sequence_length = 4
+    inputs   START F i r  |  s t 0 0     windows of the piece, the last one padded with 0
+    targets  F i r s      |  t END 0 0   each id but START is asked for exactly once
+
+Order of the pipeline: pieces -> windows -> cache -> shuffle (anew each epoch, seeded) -> batch ->
+prefetch. Shuffling stands after the cache, or every epoch would repeat the first one's order;
+before the batch, or whole batches would stay together.
+
+Conventions: shapes are `(batch, time)`, dtype int32; 0 is padding and belongs in no loss
+(`SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)`).
+
+What this file does not do: it knows ids, never notes; it does not split a corpus (`Corpus.split`
+does, by piece, before windows are cut).
+
+Reference: TensorFlow's text-generation tutorial. Differences: no window holds ids of two pieces,
+nothing is dropped at the end, the order changes every epoch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+
+def make_dataset(
+    corpus, tokenizer, sequence_length=256, batch_size=64, *, seed=None
+) -> tf.data.Dataset:
+    """Pieces -> batches of (inputs, targets), each int32 of shape (batch, sequence_length).
+
+    Args:
+      corpus: a `Corpus` or any iterable of pieces (`Piece` or str; what the tokenizer encodes).
+        A corpus of one long text works too.
+      tokenizer: its `encode(piece)` gives ids, shape (time,).
+      sequence_length: >= 1, ids a window. Pieces shorter than a window are padded with 0.
+      batch_size: >= 1, windows a batch; the last batch may be smaller.
+      seed: a whole number shuffles the windows anew each epoch, in an order that the seed fixes;
+        None (for held-out data) keeps their order.
+
+    Returns:
+      A `tf.data.Dataset` of known cardinality, cached in memory.
+
+    Raises:
+      ValueError: an argument is out of range, or the corpus holds nothing to predict.
+
+    Example:
+      >>> from keras_music.tokenizers import CharTokenizer
+      >>> dataset = make_dataset(["abc"], CharTokenizer("abc"), sequence_length=3, batch_size=2)
+      >>> inputs, targets = next(iter(dataset))
+      >>> inputs.numpy().tolist(), targets.numpy().tolist()
+      ([[1, 3, 4], [5, 0, 0]], [[3, 4, 5], [2, 0, 0]])
+    """
+    _check_whole("sequence_length", sequence_length)
+    _check_whole("batch_size", batch_size)
+    pieces = _encode_all(corpus, tokenizer)
+    num_windows = sum(_num_windows(len(ids), sequence_length) for ids in pieces)
+    rows = tf.RaggedTensor.from_row_lengths(np.concatenate(pieces), [len(i) for i in pieces])
+    dataset = tf.data.Dataset.from_tensor_slices(rows)
+    dataset = dataset.flat_map(
+        lambda ids: tf.data.Dataset.from_tensor_slices(windows(ids, sequence_length))
+    )
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_windows))
+    dataset = dataset.cache()
+    if seed is not None:
+        # Windows are small: the buffer holds all of them, or 100,000 of a large corpus.
+        buffer = min(num_windows, 100_000)
+        dataset = dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True)
+    dataset = dataset.batch(batch_size, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(split_input_target, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def windows(ids, sequence_length):
+    """Ids of one piece, shape (time,) -> (num_windows, sequence_length + 1), padded with 0.
+
+    Neighbours share one id: the last of one window is the first of the next, so that every id
+    but the piece's first is a target once.
+
+    >>> windows(tf.constant([1, 2, 3, 4, 5]), 2).numpy().tolist()
+    [[1, 2, 3], [3, 4, 5]]
+    >>> windows(tf.constant([1, 2, 3, 4]), 2).numpy().tolist()
+    [[1, 2, 3], [3, 4, 0]]
+    """
+    time = tf.size(ids)
+    num_windows = (time - 2) // sequence_length + 1
+    padded = tf.pad(ids, [[0, num_windows * sequence_length + 1 - time]])
+    first = tf.range(num_windows)[:, None] * sequence_length  # (num_windows, 1)
+    return tf.gather(padded, first + tf.range(sequence_length + 1))
+
+
+def split_input_target(window):
+    """Windows, shape (batch, time + 1) -> inputs and the same one id later, (batch, time) each."""
+    return window[:, :-1], window[:, 1:]
+
+
+def window_report(corpus, tokenizer, sequence_length=256) -> pd.DataFrame:
+    """What `make_dataset` makes of each piece: a table with one row a piece.
+
+    Columns: `tokens` (with START and END), `windows`, `padding` (zeros added), `shorter` (the
+    piece is shorter than one window).
+    """
+    pieces = _encode_all(corpus, tokenizer)
+    tokens = np.array([len(ids) for ids in pieces])
+    num_windows = np.array([_num_windows(n, sequence_length) for n in tokens])
+    padding = num_windows * sequence_length - (tokens - 1)
+    shorter = tokens - 1 < sequence_length
+    table = {"tokens": tokens, "windows": num_windows, "padding": padding, "shorter": shorter}
+    return pd.DataFrame(table, index=getattr(corpus, "names", None))
+
+
+def _encode_all(corpus, tokenizer):
+    """The pieces' ids; an empty corpus and pieces without anything to predict are refused."""
+    if isinstance(corpus, str):
+        corpus = [corpus]
+    pieces = [np.asarray(tokenizer.encode(piece), np.int32) for piece in corpus]
+    if not pieces:
+        raise ValueError(
+            "`corpus` must hold at least one piece. Received: an empty one. Look at the corpus' "
+            "`report`: it says what was dropped and why."
+        )
+    if short := [i for i, ids in enumerate(pieces) if len(ids) < 2]:
+        raise ValueError(
+            "`tokenizer.encode` must give at least 2 ids for each piece (one to start from, one "
+            f"to predict). Received: {len(pieces[short[0]])} for piece {short[0]}. Let it begin "
+            "with START, or leave the piece out."
+        )
+    return pieces
+
+
+def _num_windows(time, sequence_length):
+    """How many windows `windows` cuts from a piece of this many ids."""
+    return (time - 2) // sequence_length + 1
+
+
+def _check_whole(name, value):
+    if isinstance(value, bool) or int(value) != value or value < 1:
+        raise ValueError(f"`{name}` must be a whole number >= 1. Received: {name}={value}.")

@@ -1,0 +1,44 @@
+"""Tokenizers: how music or text becomes a sequence of integers, and back.
+
+Every tokenizer has `encode(piece) -> ids` (int32, shape (time,)), `decode(ids) -> piece`,
+`vocabulary`, `vocab_size`, `save(path)`; `load(path)` brings any of them back. Id 0 is `PAD`,
+1 `START`, 2 `END`. Anything with these methods can take a tokenizer's place in the package.
+
+What these files do not do: no neural network, no TensorFlow at import.
+"""
+
+import json
+import pathlib
+
+from keras_music.tokenizers.performance import PerformanceTokenizer
+from keras_music.tokenizers.text import CharTokenizer
+
+__all__ = ["CharTokenizer", "PerformanceTokenizer", "from_json", "load"]
+
+
+def load(path):
+    """Reads a tokenizer that `save` wrote.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file does not describe a tokenizer of this package.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no tokenizer file {path}. `tokenizer.save(path)` writes one."
+        )
+    return from_json(path.read_text(encoding="utf-8"), source=str(path))
+
+
+def from_json(text: str, source: str = "The JSON text"):
+    """Makes the tokenizer that `to_json` described; `source` names it in an error."""
+    kinds = {kind.__name__: kind for kind in (CharTokenizer, PerformanceTokenizer)}
+    try:
+        settings = json.loads(text)
+        return kinds[settings.pop("tokenizer")](**settings)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{source} does not describe a tokenizer ({type(error).__name__}: {error}). "
+            f"Known: {sorted(kinds)}. Write it again with `tokenizer.save(path)`."
+        ) from None

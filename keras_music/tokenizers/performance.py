@@ -1,0 +1,210 @@
+"""A performance as a sequence of key presses, releases and waits.
+
+This is how a piano would dictate what happens to it: "velocity 17, press 60, wait 30 steps,
+release 60". Chords are presses without a wait between them, so any number of voices fits into one
+sequence, and expressive timing needs no bars.
+
+    quarter note C4, then E4       VELOCITY_21 NOTE_ON_60 TIME_SHIFT_50 NOTE_OFF_60
+    (120 quarters a minute)        NOTE_ON_64 TIME_SHIFT_50 NOTE_OFF_64
+
+Conventions: seconds times `steps_per_second`, rounded, gives the *step* of an event; only then
+are differences taken, so that errors do not add up (rounding the waits instead drifts by a third
+of a second in ten minutes). In one step releases come first, then presses, each from low to high.
+`VELOCITY` is written when it changes.
+
+What this file does not do: it has one instrument. All tracks are laid on one keyboard, drums are
+left out, pedals are not heard, and tempo and bars are forgotten (`decode` gives 120).
+
+Reference: S. Oore et al., "This Time with Feeling" (2018), Magenta's Performance RNN.
+Differences: `PAD`, `START`, `END`; resolution and velocity bins are arguments; keys pressed twice
+keep sounding (see `encode`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_music.midi import Piece
+from keras_music.tokenizers.vocabulary import SPECIAL, Tokenizer, Vocabulary
+
+
+class PerformanceTokenizer(Tokenizer):
+    """Note-on, note-off, time-shift and velocity tokens.
+
+    Args:
+      steps_per_second: 1-1000, the resolution of time. 100 means 10 ms.
+      velocity_bins: 0-127, into how many classes the velocities 1-127 fall. 0: velocity is
+        neither kept nor learned, and `decode` gives 80.
+      max_shift_steps: 1-10000, the longest single wait, in steps; longer ones take several
+        tokens. Default: one second.
+      program: 0-127, the General MIDI program that `decode` gives to the notes (0 = piano).
+
+    Raises:
+      ValueError: an argument is out of range.
+
+    Example:
+      >>> from keras_music.midi import Piece
+      >>> tokenizer = PerformanceTokenizer()
+      >>> ids = tokenizer.encode(Piece([{"pitch": 60, "start": 0.0, "end": 1.5}]))
+      >>> tokenizer.tokens(ids)  # doctest: +NORMALIZE_WHITESPACE
+      ['START', 'VELOCITY_20', 'NOTE_ON_60', 'TIME_SHIFT_100', 'TIME_SHIFT_50', 'NOTE_OFF_60',
+       'END']
+    """
+
+    def __init__(self, steps_per_second=100, velocity_bins=32, max_shift_steps=None, program=0):
+        if max_shift_steps is None:
+            max_shift_steps = steps_per_second
+        for name, value, low, high in (
+            ("steps_per_second", steps_per_second, 1, 1000),
+            ("velocity_bins", velocity_bins, 0, 127),
+            ("max_shift_steps", max_shift_steps, 1, 10000),
+            ("program", program, 0, 127),
+        ):
+            if int(value) != value or not low <= value <= high:
+                raise ValueError(
+                    f"`{name}` must be a whole number from {low} to {high}. "
+                    f"Received: {name}={value}."
+                )
+        self.steps_per_second = int(steps_per_second)
+        self.velocity_bins = int(velocity_bins)
+        self.max_shift_steps = int(max_shift_steps)
+        self.program = int(program)
+        rows = [*SPECIAL, ("NOTE_ON", 0, 127), ("NOTE_OFF", 0, 127)]
+        rows += [("TIME_SHIFT", 1, self.max_shift_steps)]
+        rows += [("VELOCITY", 1, self.velocity_bins)] if self.velocity_bins else []
+        self.table = Vocabulary(rows)
+        velocities = np.arange(1, 128)
+        # Velocity v is in bin (v - 1) * bins // 127 + 1; a bin is played at its middle velocity.
+        bins = (velocities - 1) * self.velocity_bins // 127 + 1
+        self._bin_of = np.append(0, bins if self.velocity_bins else 0 * bins)
+        self._velocity_of = [80] + [
+            int(np.median(velocities[self._bin_of[1:] == b]))
+            for b in range(1, self.velocity_bins + 1)
+        ]
+
+    def settings(self):
+        return {
+            "steps_per_second": self.steps_per_second,
+            "velocity_bins": self.velocity_bins,
+            "max_shift_steps": self.max_shift_steps,
+            "program": self.program,
+        }
+
+    def encode(self, piece: Piece) -> np.ndarray:
+        """A `Piece` -> ids from `START` to `END`; int32, shape (time,).
+
+        What is lost, and how much of it: onsets and ends move by at most half a step (an end to
+        one step after the onset, if it would come before); velocities by at most half a bin;
+        tracks, programs, drums, pedals, tempo and time signatures are not written. Where one
+        pitch is pressed again while it sounds, every onset is kept and the pitch goes on sounding
+        to the last of the ends; presses of one pitch in one step are one press, at the highest
+        velocity. Encoding what was decoded gives the same ids again.
+        """
+        pitch, start, end, velocity = self._quantise(piece)
+        num = len(pitch)
+        # Two events a note: releases (0) come before presses (1) of the same step.
+        step = np.concatenate([end, start])
+        is_on = np.repeat([0, 1], num)
+        key = np.tile(pitch, 2)
+        order = np.lexsort((key, is_on, step))
+        step, is_on, key = step[order], is_on[order], key[order]
+        velocity_bin = np.tile(self._bin_of[velocity], 2)[order]
+        return self._write(np.diff(step, prepend=0), is_on, key, velocity_bin)
+
+    def _quantise(self, piece):
+        """Notes as whole steps: pitch, start, end, velocity; no two of one pitch overlap."""
+        notes = piece.notes[~piece.notes["is_drum"]]
+        steps = np.rint(notes[["start", "end"]].to_numpy() * self.steps_per_second)
+        start, end = steps.astype(np.int64).T
+        pitch = notes["pitch"].to_numpy()
+        order = np.lexsort((start, pitch))
+        pitch, start, end = pitch[order], start[order], np.maximum(end, start + 1)[order]
+        velocity = notes["velocity"].to_numpy()[order]
+        if not len(pitch):
+            return pitch, start, end, velocity
+        # The latest end so far at each pitch: pitches are kept apart by a large offset.
+        apart = pitch * (end.max() + 1)
+        sounds_until = np.maximum.accumulate(end + apart) - apart
+        # Presses of one pitch in one step become one.
+        first = np.flatnonzero(np.append(True, (np.diff(pitch) != 0) | (np.diff(start) != 0)))
+        last = np.append(first[1:], len(pitch)) - 1
+        velocity = np.maximum.reduceat(velocity, first)
+        pitch, start, sounds_until = pitch[first], start[first], sounds_until[last]
+        # A pitch is released before it is pressed again.
+        again = np.append(np.where(np.diff(pitch) == 0, start[1:], sounds_until.max()), 2**62)
+        return pitch, start, np.minimum(sounds_until, again), velocity
+
+    def _write(self, wait, is_on, key, velocity_bin):
+        """Events in order, with the steps to wait before each -> ids. No loop over notes."""
+        longest = self.max_shift_steps
+        full, rest = wait // longest, wait % longest
+        heard = np.where(is_on, velocity_bin, -1)  # the velocity that each press asks for
+        before = np.concatenate([[0], _last_valid(heard)[:-1]])[: len(heard)]
+        changes = is_on.astype(bool) & (heard != before)
+        # Each event becomes: full waits, the rest of the wait, a velocity, the key.
+        counts = full + (rest > 0) + changes + 1
+        stop = np.cumsum(counts) + 1
+        ids = np.full(stop[-1] + 1 if len(stop) else 2, self.table.ids("TIME_SHIFT", longest))
+        ids[0], ids[-1] = self.start_id, self.end_id
+        kinds = np.where(is_on, self.table.ids("NOTE_ON", key), self.table.ids("NOTE_OFF", key))
+        ids[stop - 1] = kinds
+        if self.velocity_bins:
+            ids[stop[changes] - 2] = self.table.ids("VELOCITY", heard[changes])
+        short = rest > 0
+        ids[(stop - 2 - changes)[short]] = self.table.ids("TIME_SHIFT", rest[short])
+        return ids
+
+    def decode(self, ids) -> Piece:
+        """Ids, shape (time,) -> a `Piece`; any ids of the vocabulary give one.
+
+        A release of a silent pitch is passed over, a press of a sounding pitch ends the note
+        before, and what still sounds at the end of the ids ends there; every note lasts at least
+        one step. Reading stops at `END`.
+        """
+        ids = self.table.check(ids)
+        kinds = [self.table.rows[row][0] for row in self.table.row_of[ids]]
+        step, velocity = 0, self._velocity_of[0]
+        sounding, notes = {}, []  # pitch -> (start, velocity); (pitch, start, end, velocity)
+
+        def release(pitch):
+            if pitch in sounding:
+                start, force = sounding.pop(pitch)
+                notes.append((pitch, start, max(step, start + 1), force))
+
+        for kind, value in zip(kinds, self.table.value_of[ids].tolist(), strict=True):
+            if kind == "TIME_SHIFT":
+                step += value
+            elif kind == "VELOCITY":
+                velocity = self._velocity_of[value]
+            elif kind == "NOTE_ON":
+                release(value)
+                sounding[value] = (step, velocity)
+            elif kind == "NOTE_OFF":
+                release(value)
+            elif kind == "END":
+                break
+        for pitch in list(sounding):
+            release(pitch)
+        return self._piece(notes)
+
+    def _piece(self, notes):
+        pitch, start, end, velocity = np.array(notes, dtype=np.int64).reshape(-1, 4).T
+        return Piece(
+            {
+                "pitch": pitch,
+                "velocity": velocity,
+                "start": start / self.steps_per_second,
+                "end": end / self.steps_per_second,
+                "program": np.full(len(pitch), self.program),
+            }
+        )
+
+
+def _last_valid(values):
+    """Each value, or the last one before it that is not negative (0 if there is none).
+
+    >>> _last_valid(np.array([-1, 3, -1, 5, -1])).tolist()
+    [0, 3, 3, 5, 5]
+    """
+    index = np.maximum.accumulate(np.where(values >= 0, np.arange(len(values)), -1))
+    return np.where(index >= 0, values[index], 0)

@@ -1,0 +1,331 @@
+"""plots.py: what is drawn, how many, in which colour, and where it is saved."""
+
+import subprocess
+import sys
+import time
+import types
+
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+from keras_music import plots
+from keras_music.midi import Piece
+from keras_music.plots import BLUE, ORANGE, learning_curve, piano_roll
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def five_notes():
+    return Piece({"pitch": [60, 62, 64, 65, 67], "start": [0, 1, 2, 3, 4], "end": [1, 2, 3, 4, 5]})
+
+
+def collections(figure, kind=PolyCollection):
+    """{label: collection} of the picture."""
+    found = [c for c in figure.axes[0].collections if isinstance(c, kind)]
+    return {collection.get_label(): collection for collection in found}
+
+
+def legend_texts(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def vertical_lines(figure):
+    lines = [list(map(float, line.get_xdata())) for line in figure.axes[0].lines]
+    return [x[0] for x in lines if len(x) == 2 and x[0] == x[1]]
+
+
+def png_size(data):
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+class TestPianoRoll:
+    def test_prompt_and_continuation_have_their_own_colour(self):
+        figure = piano_roll(five_notes(), prompt_end=2.0)
+        drawn = collections(figure)
+        assert {label: len(c.get_paths()) for label, c in drawn.items()} == {
+            "prompt": 2,  # the notes that start at 0 and 1
+            "continuation": 3,  # the note that starts at 2 does not start before 2
+        }
+        assert np.allclose(drawn["prompt"].get_facecolor()[:, :3], to_rgba(BLUE)[:3])
+        assert np.allclose(drawn["continuation"].get_facecolor()[:, :3], to_rgba(ORANGE)[:3])
+        assert vertical_lines(figure) == [2.0]
+        assert legend_texts(figure) == ["prompt", "continuation"]
+
+    def test_without_prompt_end_there_is_one_colour_no_line_and_no_legend(self):
+        figure = piano_roll(five_notes())
+        drawn = collections(figure)
+        assert {label: len(c.get_paths()) for label, c in drawn.items()} == {"notes": 5}
+        assert vertical_lines(figure) == []
+        assert legend_texts(figure) == []
+
+    def test_prompt_end_at_zero_leaves_a_continuation_only(self):
+        drawn = collections(piano_roll(five_notes(), prompt_end=0))
+        assert {label: len(c.get_paths()) for label, c in drawn.items()} == {"continuation": 5}
+
+    def test_prompt_end_after_the_last_note_stays_in_the_picture(self):
+        figure = piano_roll(five_notes(), prompt_end=9.0)
+        assert vertical_lines(figure) == [9.0]
+        assert figure.axes[0].get_xlim()[1] >= 9.0
+
+    def test_a_note_is_a_bar_from_start_to_end_at_its_pitch(self):
+        figure = piano_roll(Piece([{"pitch": 60, "start": 1.0, "end": 3.0}]))
+        (bar,) = collections(figure)["notes"].get_paths()
+        low, high = bar.get_extents().get_points()
+        assert low[0] == 1.0
+        assert high[0] == pytest.approx(3.0, abs=0.02)  # less the gap to a repetition
+        assert (low[1], high[1]) == pytest.approx((59.575, 60.425))
+
+    def test_a_repeated_note_does_not_touch_the_one_before(self):
+        figure = piano_roll(Piece({"pitch": [60, 60], "start": [0, 1], "end": [1, 2]}))
+        first, second = (p.get_extents() for p in collections(figure)["notes"].get_paths())
+        assert first.x1 < second.x0 == 1.0
+
+    def test_the_shortest_note_keeps_a_width(self):
+        piece = Piece({"pitch": [60, 62], "start": [0, 0], "end": [0.001, 300]})
+        short = collections(piano_roll(piece))["notes"].get_paths()[0].get_extents()
+        assert short.width == pytest.approx(0.00075)
+
+    def test_louder_is_darker(self):
+        piece = Piece({"pitch": [60, 62], "velocity": [1, 127], "start": [0, 1], "end": [1, 2]})
+        soft, loud = collections(piano_roll(piece))["notes"].get_facecolor()[:, 3]
+        assert (soft, loud) == pytest.approx((0.45 + 0.55 / 127, 1.0))
+
+    def test_drums_are_crosses_in_the_darker_colour_of_their_part(self):
+        piece = Piece(
+            {
+                "pitch": [60, 36, 42, 38],
+                "start": [0, 0, 1, 2],
+                "end": [1, 0.1, 1.1, 2.1],
+                "is_drum": [False, True, True, True],
+            }
+        )
+        figure = piano_roll(piece, prompt_end=1.5)
+        assert {k: len(c.get_paths()) for k, c in collections(figure).items()} == {"prompt": 1}
+        drums = collections(figure, PathCollection)
+        offsets = {label: c.get_offsets().tolist() for label, c in drums.items()}
+        assert offsets == {
+            "prompt, drums": [[0, 36], [1, 42]],
+            "continuation, drums": [[2, 38]],
+        }
+        edge = drums["continuation, drums"].get_edgecolor()[0, :3]
+        assert np.allclose(edge, 0.55 * np.array(to_rgba(ORANGE)[:3]))
+        assert legend_texts(figure) == ["prompt", "continuation", "drums"]
+
+    @pytest.mark.parametrize(
+        ("pitches", "names"),
+        [
+            ([60], ["C4"]),
+            ([62, 70], ["C4", "C5"]),
+            ([21, 108], ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"]),
+            ([0], ["C-1"]),
+            ([127], ["C9"]),
+        ],
+    )
+    def test_the_axis_names_the_cs(self, pitches, names):
+        piece = Piece({"pitch": pitches, "start": [0] * len(pitches), "end": [1] * len(pitches)})
+        axes = piano_roll(piece).axes[0]
+        assert [label.get_text() for label in axes.get_yticklabels()] == names
+        assert min(pitches) - 2 >= axes.get_ylim()[0]
+        assert max(pitches) + 2 <= axes.get_ylim()[1]
+
+    @pytest.mark.parametrize("pitch", range(128))
+    def test_every_single_pitch_has_a_c_beside_it(self, pitch):
+        low, high = plots._pitch_limits([pitch])
+        assert len([c for c in range(0, 128, 12) if low <= c <= high]) >= 1
+
+    @pytest.mark.parametrize(("seconds", "inches"), [(1, 6), (40, 12), (3600, 18)])
+    def test_the_width_grows_with_the_length_up_to_a_limit(self, seconds, inches):
+        figure = piano_roll(Piece([{"pitch": 60, "start": 0, "end": seconds}]))
+        assert figure.get_size_inches()[0] == inches
+
+    def test_the_title_is_the_name_unless_given(self):
+        piece = Piece([{"pitch": 60, "start": 0, "end": 1}], name="BWV 1")
+        assert piano_roll(piece).axes[0].get_title(loc="left") == "BWV 1"
+        assert piano_roll(piece, title="Mine").axes[0].get_title(loc="left") == "Mine"
+        assert piano_roll(piece, title="").axes[0].get_title(loc="left") == ""
+
+    def test_a_long_file_name_is_broken_and_dollars_are_no_formula(self, tmp_path):
+        r"""Matplotlib reads text between dollars as TeX, and `$\x$` stops it."""
+        piece = Piece([{"pitch": 60, "start": 0, "end": 1}], name="word " * 30 + r"$\x$")
+        figure = piano_roll(piece, tmp_path / "long.png")
+        lines = figure.axes[0].get_title(loc="left").split("\n")
+        assert len(lines) == 3
+        assert max(map(len, lines)) <= 54
+
+    def test_three_thousand_notes_take_less_than_a_fifth_of_a_second(self):
+        start = np.arange(3000) / 10
+        piece = Piece({"pitch": 40 + np.arange(3000) % 40, "start": start, "end": start + 0.4})
+        times = []
+        for _ in range(3):  # the best of three, for the machine may be busy
+            begin = time.perf_counter()
+            figure = piano_roll(piece, prompt_end=60)
+            times.append(time.perf_counter() - begin)
+        assert min(times) < 0.2
+        assert len(collections(figure)) == 2
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ({"piece": Piece([])}, "`piece` must have at least one note. Received: Piece(notes=0"),
+            ({"piece": "a.mid"}, "`piece` must be a Piece. Received: str."),
+            (
+                {"piece": five_notes(), "prompt_end": -1},
+                "`prompt_end` must be in seconds and >= 0. Received: prompt_end=-1.",
+            ),
+            (
+                {"piece": five_notes(), "prompt_end": float("nan")},
+                "`prompt_end` must be in seconds and >= 0. Received: prompt_end=nan.",
+            ),
+        ],
+    )
+    def test_bad_arguments(self, arguments, sentence):
+        with pytest.raises(ValueError) as caught:
+            piano_roll(**arguments)
+        assert str(caught.value).startswith(sentence)
+
+
+class TestLearningCurve:
+    HISTORY = {"loss": [3.0, 2.0, 1.5], "val_loss": [3.1, 2.2, 2.4]}
+
+    def test_epochs_begin_with_1_and_ticks_are_whole(self):
+        axes = learning_curve(self.HISTORY).axes[0]
+        drawn = {
+            line.get_label(): (line.get_xdata().tolist(), line.get_ydata().tolist())
+            for line in axes.lines[:2]
+        }
+        assert drawn == {
+            "training": ([1, 2, 3], [3.0, 2.0, 1.5]),
+            "validation": ([1, 2, 3], [3.1, 2.2, 2.4]),
+        }
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1, 2, 3]
+
+    @pytest.mark.parametrize("num_epochs", [1, 2, 7, 30, 100])
+    def test_no_tick_at_epoch_0_or_between_epochs(self, num_epochs):
+        axes = learning_curve({"loss": [2.0] * num_epochs}).axes[0]
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks == [int(tick) for tick in ticks if tick >= 1]
+        assert ticks
+
+    def test_the_lowest_validation_loss_is_in_the_legend(self):
+        assert legend_texts(learning_curve(self.HISTORY)) == [
+            "training",
+            "validation",
+            "lowest: 2.20 at epoch 2",
+        ]
+
+    def test_without_validation_there_is_one_curve(self):
+        assert legend_texts(learning_curve({"loss": [2.0, 1.0]})) == ["training"]
+
+    def test_a_diverged_run_is_drawn_as_far_as_it_went(self):
+        figure = learning_curve({"loss": [2.0, np.nan], "val_loss": [np.nan, np.nan]})
+        assert legend_texts(figure) == ["training", "validation"]
+
+    def test_what_fit_returns_is_taken_as_it_is(self):
+        figure = learning_curve(types.SimpleNamespace(history=self.HISTORY))
+        assert figure.axes[0].lines[0].get_ydata().tolist() == [3.0, 2.0, 1.5]
+
+    def test_baselines_are_lines_with_their_name_and_value(self):
+        figure = learning_curve(self.HISTORY, baselines={"uniform": 5.9636, "bigram": 2.5})
+        axes = figure.axes[0]
+        heights = [line.get_ydata() for line in axes.lines if line.get_linestyle() == "--"]
+        assert [(y[0], y[1]) for y in heights] == [(5.9636, 5.9636), (2.5, 2.5)]
+        assert [text.get_text() for text in axes.texts] == ["bigram 2.50", "uniform 5.96"]
+        assert axes.get_ylim()[1] > 5.9636
+
+    def test_names_of_close_baselines_do_not_overlap(self):
+        baselines = {"bigram": 2.40, "trigram": 2.41, "4-gram": 2.41, "uniform": 5.9}
+        figure = learning_curve(self.HISTORY, baselines=baselines)
+        figure.draw_without_rendering()  # lays it out
+        boxes = sorted(
+            (text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.y0
+        )
+        assert len(boxes) == 4
+        assert all(below.y1 <= above.y0 + 1 for below, above in zip(boxes, boxes[1:], strict=False))
+        assert max(box.x1 for box in boxes) <= figure.bbox.x1  # nothing is cut off
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ({"history": {}}, '`history` must be a dict with a list "loss"'),
+            ({"history": {"loss": []}}, '`history` must be a dict with a list "loss"'),
+            ({"history": [1.0]}, '`history` must be a dict with a list "loss"'),
+            (
+                {"history": {"loss": [1.0]}, "baselines": {"bigram": float("inf")}},
+                "`baselines` must be finite numbers, in nats per token. Received: bigram=inf.",
+            ),
+        ],
+    )
+    def test_bad_arguments(self, arguments, sentence):
+        with pytest.raises(ValueError) as caught:
+            learning_curve(**arguments)
+        assert str(caught.value).startswith(sentence)
+
+
+def draw_roll(path):
+    return piano_roll(five_notes(), path)
+
+
+def draw_curve(path):
+    return learning_curve({"loss": [2.0, 1.0]}, path)
+
+
+@pytest.mark.parametrize("draw", [draw_roll, draw_curve])
+class TestSaving:
+    def test_the_file_is_a_png_of_the_figure_at_150_dots_an_inch(self, draw, tmp_path):
+        figure = draw(tmp_path / "new" / "picture.png")
+        data = (tmp_path / "new" / "picture.png").read_bytes()
+        assert data.startswith(PNG_SIGNATURE)
+        assert png_size(data) == tuple(int(inches * 150) for inches in figure.get_size_inches())
+
+    def test_a_failing_write_leaves_the_old_file_and_nothing_else(
+        self, draw, tmp_path, monkeypatch
+    ):
+        path = tmp_path / "picture.png"
+        path.write_bytes(b"old")
+
+        def full_disk(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("os.replace", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            draw(path)
+        assert path.read_bytes() == b"old"
+        assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]
+
+    def test_a_folder_that_cannot_be_made_gets_one_sentence_with_a_remedy(self, draw, tmp_path):
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(OSError, match="Cannot write .*picture.png.* Choose a folder"):
+            draw(tmp_path / "file" / "picture.png")
+
+    def test_a_notebook_is_given_a_png(self, draw):
+        figure = draw(None)
+        assert isinstance(figure, Figure)
+        assert figure._repr_png_().startswith(PNG_SIGNATURE)
+
+
+def test_no_pyplot_no_tensorflow_no_display():
+    """In a process of its own, because other tests may import what is forbidden here."""
+    program = (
+        "import sys\n"
+        "from keras_music import plots\n"
+        "from keras_music.midi import Piece\n"
+        "figure = plots.piano_roll(Piece([{'pitch': 60, 'start': 0, 'end': 1}]))\n"
+        "assert figure._repr_png_()\n"
+        "print(sorted({'matplotlib.pyplot', 'tensorflow', 'keras'} & set(sys.modules)))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.stdout, result.returncode) == ("[]\n", 0), result.stderr
+
+
+def test_pyplot_has_no_open_figures_afterwards():
+    import matplotlib.pyplot
+
+    before = matplotlib.pyplot.get_fignums()
+    draw_roll(None)
+    draw_curve(None)
+    assert matplotlib.pyplot.get_fignums() == before
