@@ -41,7 +41,7 @@ setuptools.setup(
         "matplotlib>=3.8",
         "numpy>=1.26",
         "pandas>=2.1",
-        "pretty_midi>=0.2.10",
+        "pretty_midi>=0.2.11",
         "symusic>=0.6",
         "tensorflow>=2.16",
         "tqdm>=4.60",

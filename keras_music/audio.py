@@ -64,7 +64,8 @@ def render(piece, sample_rate=44100, instruments="auto", soundfont=None) -> np.n
 
     Returns:
       float32, shape `(samples,)`, mono, with `samples = ceil((piece.duration + 1) * sample_rate)`
-      and the loudest at 0.891 (a wave that is silent all through stays at 0).
+      and the loudest at 0.891. Silence stays at 0: midirenderer plays no note that is softer
+      than velocity 11 or so.
 
     Raises:
       ValueError: the piece has no notes, an argument is out of range, the soundfont is missing
@@ -172,7 +173,7 @@ def _render_midirenderer(piece, sample_rate, soundfont):
     with wave_files.open(io.BytesIO(data)) as file:
         own_rate, channels = file.getframerate(), file.getnchannels()
         samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
-    wave = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32) / 32768
+    wave = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
     return _resample(wave, own_rate, sample_rate)
 
 

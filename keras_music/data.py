@@ -5,7 +5,7 @@ answer stands in the corpus. So a training example is a stretch of ids, the *inp
 stretch one id later, the *targets*:
 
     piece    START F i r s t END         ids of one piece, sequence_length = 4
-    inputs   START F i r  |  s t 0 0     windows of the piece, the last one padded with 0
+    inputs   START F i r  |  s t END 0   windows of the piece, the last one padded with 0
     targets  F i r s      |  t END 0 0   each id but START is asked for exactly once
 
 Order of the pipeline: pieces -> windows -> cache -> shuffle (anew each epoch, seeded) -> batch ->
@@ -54,7 +54,7 @@ def make_dataset(
       >>> dataset = make_dataset(["abc"], CharTokenizer("abc"), sequence_length=3, batch_size=2)
       >>> inputs, targets = next(iter(dataset))
       >>> inputs.numpy().tolist(), targets.numpy().tolist()
-      ([[1, 3, 4], [5, 0, 0]], [[3, 4, 5], [2, 0, 0]])
+      ([[1, 3, 4], [5, 2, 0]], [[3, 4, 5], [2, 0, 0]])
     """
     _check_whole("sequence_length", sequence_length)
     _check_whole("batch_size", batch_size)

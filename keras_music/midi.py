@@ -61,7 +61,8 @@ class Piece:
         It is sorted by start, pitch, end and track.
       tempos: table with `time` in seconds and `tempo_bpm` > 0 in quarter notes a minute; default
         and before the first row: 120.
-      time_signatures: table with `time` in seconds, `numerator`, `denominator` (a power of two).
+      time_signatures: table with `time` in seconds, `numerator` 1-255, `denominator` (a power of
+        two from 1 to 128).
       pedals: table with `start`, `end` in seconds and `track`: the sustain pedal is down.
       ticks_per_quarter: 1-32767, the grid on which `write_midi` puts the piece.
       name: what the piece is called in reports.
@@ -130,6 +131,18 @@ class Piece:
             time_signatures=self.time_signatures[self.time_signatures["time"] < end],
         )
 
+    def transpose(self, semitones: int) -> Piece:
+        """The piece so many semitones higher (or lower, if negative); drums stay as they are.
+
+        Raises:
+          ValueError: a note would leave the range of MIDI pitches, 0-127.
+
+        >>> Piece([{"pitch": 60, "start": 0.0, "end": 1.0}]).transpose(-2).notes.pitch.tolist()
+        [58]
+        """
+        pitch = self.notes["pitch"] + int(semitones) * ~self.notes["is_drum"]
+        return dataclasses.replace(self, notes=self.notes.assign(pitch=pitch))
+
     def to_beats(self, seconds):
         """Turns seconds into quarter-note beats by the tempo map; any shape, float64.
 
@@ -164,8 +177,9 @@ def read_midi(source) -> Piece:
 
     Returns:
       A `Piece`. Tracks are numbered 0, 1, ... in the file's order, one for each track, channel
-      and program that has notes or a pedal. Keys that go down twice before they come up are
-      paired first down, first up.
+      and program that has notes; within a track of the file by channel, then program. (A pedal
+      on a track without notes is lost.) Keys that go down twice before they come up are paired
+      first down, first up.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -175,8 +189,8 @@ def read_midi(source) -> Piece:
     if data[:4] == b"RIFF" and b"MThd" in data:  # RMID: a MIDI file inside a RIFF wrapper
         data = data[data.index(b"MThd") :]
     score = _parse(data, label)
-    tracks = [track for track in score.tracks if len(track.notes) or _pedal_spans(track)]
-    if not any(len(track.notes) for track in tracks):
+    tracks = [track for track in score.tracks if len(track.notes)]
+    if not tracks:
         raise ValueError(f"{label} is a MIDI file without notes. Leave it out, or check the file.")
     tempos, to_seconds = _read_tempos(score)
     signatures = [
@@ -206,9 +220,12 @@ def read_midi(source) -> Piece:
 def midi_bytes(piece: Piece) -> bytes:
     """Turns a piece into the bytes of a Standard MIDI File (format 1).
 
-    Every time is rounded once, to the nearest of the piece's ticks. A note shorter than one tick
+    Every time is rounded once, to the nearest of the file's ticks. A note shorter than one tick
     becomes one tick long, because most readers drop notes without a length. Each pair of track
     and program is written as one MIDI track, in ascending order (gaps in the numbering close).
+    Pedals of a track without notes are left out; overlapping ones become one. Tempos are whole
+    microseconds a quarter note in the file, which ends at 3.58 quarter notes a minute: a slower
+    tempo is written as 3.58, and the notes keep their seconds.
     MIDI itself cannot say which of two overlapping notes of one pitch and track ends: reading
     gives the end that comes first to the note that started first.
 
@@ -217,18 +234,10 @@ def midi_bytes(piece: Piece) -> bytes:
     """
     import symusic
 
-    def ticks(seconds):
-        result = np.rint(piece.to_beats(seconds) * piece.ticks_per_quarter).astype(np.int64)
-        if result.size and result.max() > MAX_TICK:
-            raise ValueError(
-                f"`piece` must be shorter than {MAX_TICK} ticks. Received: {result.max()} ticks "
-                f"({piece.duration:.0f} s). Cut it, or lower `ticks_per_quarter`."
-            )
-        return result
-
     score = symusic.Score(piece.ticks_per_quarter)
-    for tick, tempo_bpm in zip(ticks(piece.tempos["time"]), piece.tempos["tempo_bpm"], strict=True):
-        score.tempos.append(symusic.Tempo(int(tick), mspq=_microseconds_per_quarter(tempo_bpm)))
+    tempos, ticks = _write_tempos(piece)
+    for tick, per_quarter in tempos.items():
+        score.tempos.append(symusic.Tempo(tick, mspq=per_quarter))
     for tick, row in zip(
         ticks(piece.time_signatures["time"]), piece.time_signatures.itertuples(), strict=True
     ):
@@ -322,8 +331,9 @@ def to_pretty_midi(piece: Piece):
             pretty_midi.Note(int(n.velocity), int(n.pitch), float(n.start), float(n.end))
             for n in notes.itertuples()
         ]
-        for pedal in piece.pedals[piece.pedals["track"] == number].itertuples():
-            for value, time in ((127, pedal.start), (0, pedal.end)):
+        pedals = piece.pedals[piece.pedals["track"] == number]
+        for down, up in _merge(zip(pedals["start"], pedals["end"], strict=True)):
+            for value, time in ((127, down), (0, up)):
                 change = pretty_midi.ControlChange(SUSTAIN_PEDAL, value, float(time))
                 instrument.control_changes.append(change)
         midi.instruments.append(instrument)
@@ -359,6 +369,11 @@ def _parse(data, label):
         raise ValueError(
             f"{label} is not a MIDI file: it begins with {data[:4]!r} and not with b'MThd'. "
             "Give a .mid or .midi file."
+        )
+    if data[12:14] == b"\0\0":
+        raise ValueError(
+            f"{label} is damaged: its header says that a quarter note has 0 ticks. "
+            "Export it again from the program that made it."
         )
     try:
         return symusic.Score.from_midi(data)
@@ -429,6 +444,53 @@ def _spans(presses, last):
     return spans
 
 
+def _merge(spans):
+    """Spans in order of their starts; overlapping ones become one, touching ones stay two.
+
+    >>> _merge([(0, 5), (3, 9), (9, 12)])
+    [(0, 9), (9, 12)]
+    """
+    merged = []
+    for start, end in spans:
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _write_tempos(piece):
+    """The file's tempo map {tick: microseconds a quarter}, and its function seconds -> ticks.
+
+    The map is laid on whole ticks and whole microseconds first and the notes are then put on the
+    clock that results, so that what the map loses by rounding never adds up in the notes.
+    """
+    units_per_second = 1e6 * piece.ticks_per_quarter  # a unit: a tick at one microsecond a quarter
+    ticks, elapsed, per_quarter = [0], [0], []  # elapsed in units: whole numbers, exact sums
+    for time, tempo_bpm in piece.tempos.itertuples(index=False):
+        if per_quarter:  # the first row stands at 0
+            wait = max(0, round((time * units_per_second - elapsed[-1]) / per_quarter[-1]))
+            ticks.append(ticks[-1] + wait)
+            elapsed.append(elapsed[-1] + wait * per_quarter[-1])
+        per_quarter.append(_microseconds_per_quarter(tempo_bpm))
+    knots, knot_ticks, rates = (np.array(v, np.float64) for v in (elapsed, ticks, per_quarter))
+
+    def to_ticks(seconds):
+        with np.errstate(over="ignore"):  # infinity is too long, as the check below says
+            units = np.asarray(seconds, dtype=np.float64) * units_per_second
+        knot = np.searchsorted(knots, units, side="right") - 1
+        result = np.rint(knot_ticks[knot] + (units - knots[knot]) / rates[knot])
+        if (longest := max(result.max(initial=0), ticks[-1])) > MAX_TICK:
+            raise ValueError(
+                f"`piece` must be shorter than {MAX_TICK} ticks. Received: {longest:.0f} ticks "
+                f"({piece.duration:.0f} s). Cut it, or lower `ticks_per_quarter`."
+            )
+        return result.astype(np.int64)
+
+    to_ticks(0.0)  # the map itself may be too long
+    return dict(zip(ticks, per_quarter, strict=True)), to_ticks
+
+
 def _write_track(notes, pedals, program, is_drum, ticks):
     import symusic
 
@@ -441,7 +503,7 @@ def _write_track(notes, pedals, program, is_drum, ticks):
         pitch=notes["pitch"].to_numpy(np.int8),
         velocity=notes["velocity"].to_numpy(np.int8),
     )
-    for down, up in zip(ticks(pedals["start"]), ticks(pedals["end"]), strict=True):
+    for down, up in _merge(zip(ticks(pedals["start"]), ticks(pedals["end"]), strict=True)):
         track.controls.append(symusic.ControlChange(int(down), SUSTAIN_PEDAL, 127))
         track.controls.append(symusic.ControlChange(int(up), SUSTAIN_PEDAL, 0))
     return track
@@ -455,10 +517,17 @@ def _table(name, value, dtypes, defaults=()):
     """A table with exactly the columns of `dtypes`, converted, defaults filled in."""
     if value is None or (hasattr(value, "__len__") and len(value) == 0):
         value = {column: [] for column in dtypes}
-    table = pd.DataFrame(value).reset_index(drop=True)
+    try:
+        table = pd.DataFrame(value).reset_index(drop=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be a table: a pandas.DataFrame, a list of dicts (rows) or a dict of "
+            f"lists (columns). Received: {type(value).__name__} ({error})."
+        ) from None
     for column in dtypes:
-        if column not in table and column in defaults:
-            table[column] = defaults[column]
+        if column in defaults:
+            given = table.get(column, pd.Series(defaults[column], index=table.index))
+            table[column] = given.astype(object).where(given.notna(), defaults[column])
     missing = [column for column in dtypes if column not in table]
     if missing:
         raise ValueError(
@@ -466,9 +535,18 @@ def _table(name, value, dtypes, defaults=()):
             f"Add {missing}."
         )
     try:
-        return table[list(dtypes)].astype(dtypes)
+        converted = table[list(dtypes)].astype(dtypes)
+        whole = [column for column, dtype in dtypes.items() if dtype == "int64"]
+        cut = converted[whole] != table[whole].astype("float64")
     except (TypeError, ValueError) as error:
         raise ValueError(f"`{name}` must hold numbers only. Received: {error}.") from None
+    if cut.to_numpy().any():
+        column = cut.any().idxmax()
+        raise ValueError(
+            f"`{name}.{column}` must be a whole number. "
+            f"Received: {table[column][cut[column]].iloc[0]}. Round it."
+        )
+    return converted
 
 
 def _check_range(name, values, low, high):
@@ -517,10 +595,10 @@ def _check_time_signatures(signatures):
     _check_range("time_signatures.time", signatures["time"], 0, 1e12)
     _check_range("time_signatures.numerator", signatures["numerator"], 1, 255)
     denominators = signatures["denominator"].to_numpy()
-    wrong = (denominators < 1) | (denominators & (denominators - 1) != 0)
+    wrong = ~np.isin(denominators, 2 ** np.arange(8))
     if wrong.any():
         raise ValueError(
-            "`time_signatures.denominator` must be a power of two. "
+            "`time_signatures.denominator` must be a power of two from 1 to 128. "
             f"Received: {denominators[wrong][0]}. Correct or remove the row."
         )
     signatures = signatures.sort_values("time", kind="stable")

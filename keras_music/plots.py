@@ -318,7 +318,10 @@ def _check_history(history):
 
 
 def _check_baselines(baselines):
-    baselines = {str(name): float(nats) for name, nats in (baselines or {}).items()}
+    baselines = {
+        str(name): float(nats)
+        for name, nats in dict([] if baselines is None else baselines).items()
+    }
     for name, nats in baselines.items():
         if not math.isfinite(nats):
             raise ValueError(

@@ -1,16 +1,14 @@
 """Run a SavedModel as TensorFlow Serving does, without TensorFlow's Python.
 
 `tf.saved_model.load` proves too little: it rebuilds Python objects from the object graph, of which
-the server knows nothing. TensorFlow Serving imports one graph, runs its restore operation, then runs
-signatures by the names of their tensors. A variable that the restore operation forgets is an error
+the server knows nothing. TensorFlow Serving imports one graph, runs its restore operation, then the
+signatures, by the names of their tensors. A variable that the restore operation forgets is an error
 in the server only. So this file loads a model with the server's own C++ code, through TensorFlow's
 C API and ctypes, in a process that imports neither tensorflow nor keras, with XLA compilation
 disabled as it is by default in the server. It does no HTTP, gRPC, batching or warm-up.
 
 Conventions: a tensor is a numpy array; a string tensor is an object array of `bytes`. Inputs may be
-lists, numbers, str or bytes too, if no value changes its kind (float for int is refused).
-References: tensorflow/c/c_api.h and tensorflow/core/protobuf/meta_graph.proto.
-"""
+lists, numbers, str or bytes too, if no value changes its kind (float for int is refused)."""
 
 import ctypes
 import functools
@@ -31,13 +29,13 @@ import numpy as np
 DTYPES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 7: "O", 9: "int64", 10: "bool"}
 STRING_SIZE = 24  # sizeof(TF_TString)
 
-# Each function with a letter for its result, then one for each argument (see `_TYPES`).
+# Functions of tensorflow/c/c_api.h: a letter for the result, then one an argument (see `_TYPES`).
 _FUNCTIONS = """
-    TF_NewStatus:p  TF_DeleteStatus:-p  TF_GetCode:ip  TF_Message:tp
-    TF_NewGraph:p  TF_GraphOperationByName:ppt
-    TF_NewSessionOptions:p  TF_DeleteSessionOptions:-p  TF_LoadSessionFromSavedModel:ppptpippp
-    TF_SessionRun:-ppppippipipp  TF_AllocateTensor:pipis  TF_DeleteTensor:-p  TF_TensorData:pp  TF_TensorType:ip
-    TF_NumDims:ip  TF_Dim:spi  TF_StringInit:-p  TF_StringCopy:-pts  TF_StringDealloc:-p
+    TF_NewStatus:p  TF_DeleteStatus:-p  TF_GetCode:ip  TF_Message:tp  TF_NewSessionOptions:p
+    TF_DeleteSessionOptions:-p  TF_LoadSessionFromSavedModel:ppptpippp  TF_NewGraph:p
+    TF_GraphOperationByName:ppt  TF_SessionRun:-ppppippipipp
+    TF_AllocateTensor:pipis  TF_DeleteTensor:-p  TF_TensorData:pp  TF_TensorType:ip
+    TF_NumDims:ip  TF_Dim:spi  TF_StringInit:-p  TF_StringCopy:-pts
     TF_StringGetDataPointer:pp  TF_StringGetSize:sp
 """
 _TYPES = {"-": None, "p": c_void_p, "t": c_char_p, "i": c_int, "s": c_int64}  # text, size
@@ -51,8 +49,7 @@ class CppError(RuntimeError):
 
     def __init__(self, code, message):
         super().__init__(f"code {code}: {message}")
-        self.code = code
-        self.message = message
+        self.code, self.message = code, message
 
 
 class _Output(ctypes.Structure):  # TF_Output: one of the tensors that an operation gives
@@ -67,9 +64,9 @@ def library_paths():
     folder = Path(spec.submodule_search_locations[0])
     ending = ".2.dylib" if sys.platform == "darwin" else ".so.2"
     paths = [folder / f"libtensorflow_{name}{ending}" for name in ("framework", "cc")]
-    missing = [path.name for path in paths if not path.exists()]
-    if missing:
-        raise ImportError(f"{folder} does not hold {' and '.join(missing)}")
+    for path in paths:
+        if not path.exists():
+            raise ImportError(f"{path} does not exist")
     return paths
 
 
@@ -92,8 +89,7 @@ def _status(library):
     status = library.TF_NewStatus()
     try:
         yield status
-        code = library.TF_GetCode(status)
-        if code:
+        if code := library.TF_GetCode(status):
             raise CppError(code, library.TF_Message(status).decode(errors="replace"))
     finally:
         library.TF_DeleteStatus(status)
@@ -136,7 +132,7 @@ def _read_info(info):
 
 
 def read_signatures(path):
-    """Return `{name: Signature}` of a SavedModel directory."""
+    """Return `{name: Signature}` of a SavedModel directory (see saved_model.proto)."""
     saved_model = read_message(Path(path, "saved_model.pb").read_bytes())
     signatures = {}
     for name, fields in _read_map(read_message(saved_model[2][0])[5]).items():
@@ -159,12 +155,11 @@ def _convert(name, value, dtype):
     array = as_array(value)
     if not array.size and dtype:
         return np.empty(array.shape, dtype)  # the type of an empty list says nothing
-    if dtype is None or (array.dtype == object) != (dtype == "O"):
+    is_text, wants_text = array.dtype == object, dtype == "O"
+    if not dtype or is_text != wants_text or not np.can_cast(array.dtype, dtype, "same_kind"):
         raise ValueError(f"`{name}` must be {dtype}. Received: {value!r}")
     result = array.astype(dtype, order="C")
-    if not np.can_cast(array.dtype, dtype, "same_kind") or (
-        result.dtype.kind == "i" and not np.array_equal(result, array)
-    ):
+    if result.dtype.kind == "i" and not np.array_equal(result, array):
         raise ValueError(f"`{name}` must fit in {dtype}. Received: {value!r}")
     return result
 
@@ -184,7 +179,7 @@ class CppSavedModel:
         finally:
             library.TF_DeleteSessionOptions(options)
 
-    def run(self, signature="serving_default", **inputs):
+    def run(self, signature="serving_default", /, **inputs):
         """Return `{output name: array}`, or raise CppError (the graph fails) or ValueError."""
         wanted = self.signatures.get(signature)
         if wanted is None or set(wanted.inputs) != set(inputs):
@@ -199,12 +194,9 @@ class CppSavedModel:
             with _status(self._library) as status:
                 self._library.TF_SessionRun(*arguments, status)
             return dict(zip(wanted.outputs, map(self._from_tensor, fetches), strict=True))
-        finally:  # an output may share the memory of an input: free all of them, and only now
-            for array, tensor in zip(arrays, feeds, strict=True):
-                for place in self._string_places(tensor, array):
-                    self._library.TF_StringDealloc(place)
+        finally:
             for tensor in filter(None, [*feeds, *fetches]):
-                self._library.TF_DeleteTensor(tensor)
+                self._library.TF_DeleteTensor(tensor)  # with its strings
 
     def _outputs(self, infos):
         pairs = [info.name.split(":") for info in infos.values()]
@@ -273,10 +265,9 @@ def run_in_fresh_process(path, calls, timeout=60):
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "calls.json")
         file.write_text(json.dumps([os.fspath(path), calls]))
-        command = [sys.executable, __file__, file]
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
         options = {"stderr": subprocess.PIPE, "errors": "replace", "timeout": timeout}
-        child = subprocess.run(command, check=False, env=environment, **options)
+        options["env"] = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
+        child = subprocess.run([sys.executable, __file__, file], check=False, **options)
         if child.returncode:
             raise RuntimeError(f"The process ended with {child.returncode}:\n{child.stderr}")
         answers = json.loads(file.read_text())

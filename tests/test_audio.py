@@ -60,7 +60,7 @@ class TestBothKindsOfSound:
         samples = audio.render(note(end=1.5), 16000, instruments)
         assert (samples.shape, samples.dtype) == ((40000,), np.float32)
 
-    @pytest.mark.parametrize("velocity", [1, 127])
+    @pytest.mark.parametrize("velocity", [30, 127])
     def test_the_loudest_sample_is_one_decibel_below_full_scale(self, instruments, velocity):
         samples = audio.render(note(velocity=velocity), 16000, instruments)
         assert np.abs(samples).max() == pytest.approx(0.8912509, abs=1e-6)
@@ -133,7 +133,7 @@ class TestSoundOfTheSoundfont:
     def test_the_last_note_rings_on_after_its_end(self):
         """midirenderer stops at a file's last message, in the middle of the release."""
         strings = audio.render(note(end=1.0, program=48), 16000, "soundfont")
-        assert np.abs(strings[16000:20000]).max() > 0.1
+        assert np.abs(strings[17600:20000]).max() > 0.1
 
     def test_the_tempo_map_does_not_move_the_sound(self):
         slow = Piece(
@@ -156,6 +156,11 @@ class TestSoundOfTheSoundfont:
         half.write_bytes(audio._find_soundfont(None).read_bytes()[:100_000])
         with pytest.raises(ValueError, match="must be a complete SoundFont 2 file.*half.sf2"):
             audio.render(note(), 16000, soundfont=half)
+
+
+def test_silence_stays_silence_and_becomes_no_nan():
+    """The soundfont's softest notes (velocity 10 and less) come back as zeros."""
+    assert audio._finish(np.zeros(8000), 16000, 16000).tolist() == [0.0] * 16000
 
 
 @pytest.mark.parametrize(

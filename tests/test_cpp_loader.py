@@ -14,6 +14,7 @@ import pytest
 from cpp_loader import (
     CppError,
     CppSavedModel,
+    Signature,
     TensorInfo,
     read_message,
     read_signatures,
@@ -143,7 +144,8 @@ def test_an_assertion_in_the_graph_is_an_invalid_argument_with_its_message(answe
 def test_xla_is_disabled_as_in_the_server(answers):
     error = answers[len(GOOD_CALLS) + 1]
     assert isinstance(error, CppError)
-    assert "XLA compilation" in error.message and "disabled" in error.message
+    assert "XLA compilation" in error.message
+    assert "disabled" in error.message
 
 
 def test_an_error_does_not_spoil_the_calls_that_follow(answers):
@@ -154,7 +156,7 @@ def test_an_error_does_not_spoil_the_calls_that_follow(answers):
 
 
 def test_a_tracked_keras_model_answers_in_python_but_not_in_the_server(tmp_path):
-    """Keras writes a second variable on export: the restore op fills one, the signature reads the other."""
+    """Keras writes a second variable: the restore op fills it, the signature reads the first."""
     keras = pytest.importorskip("keras")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("only a Keras model of the tensorflow backend can be tracked by a tf.Module")
@@ -182,6 +184,7 @@ def test_a_tracked_keras_model_answers_in_python_but_not_in_the_server(tmp_path)
 THREADS_AND_MEMORY = """
 import json, resource, sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from cpp_loader import CppError, CppSavedModel
 
 def root(k):
@@ -193,12 +196,13 @@ def root(k):
 model = CppSavedModel(sys.argv[1])
 with ThreadPoolExecutor(8) as pool:
     roots = list(pool.map(root, range(-200, 200)))
-text = ["x" * 1_000_000]
+text, memory = ["x" * 1_000_000], Path("/proc/self/statm")
 megabytes = []
 for size in (10, 200):  # the first few calls fill the pools of the runtime
     for _ in range(size):
         model.run("texts", text=text)
-    megabytes.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+    pages = int(memory.read_text().split()[1]) if memory.exists() else 0
+    megabytes.append(pages * resource.getpagesize() / 1e6)
 print(json.dumps({"roots": roots, "grown": megabytes[1] - megabytes[0]}))
 """
 
@@ -222,9 +226,9 @@ def test_every_thread_gets_its_own_answer_or_its_own_error(stressed):
     assert stressed["roots"] == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 def test_tensors_are_freed(stressed):
-    """200 calls with 1 MB of text kept 200 MB while the strings of the inputs were not freed."""
+    """What is not freed of 200 calls with 1 MB of text in and 2 MB out is at least 200 MB."""
     assert stressed["grown"] < 50
 
 
@@ -233,16 +237,18 @@ def test_tensors_are_freed(stressed):
     [
         (("missing", {}), "missing"),
         (("factorial", {"m": 1}), "factorial"),
-        (("factorial", {"n": 1.5}), "must fit in int32"),
+        (("factorial", {"n": np.nan}), "must be int32"),
         (("factorial", {"n": 2**40}), "must fit in int32"),
         (("factorial", {"n": "1"}), "must be int32"),
         (("texts", {"text": [1]}), "must be O"),
+        (("half", {"x": 1.0}), "must be None"),  # a type that is not in `DTYPES`
     ],
 )
 def test_a_wrong_call_is_refused_before_the_graph_runs(toy, call, message):
     name, inputs = call
     model = CppSavedModel.__new__(CppSavedModel)  # no session: a call that reached it would fail
-    model.signatures = read_signatures(toy[1])
+    half = Signature({"x": TensorInfo("x:0", None, ())}, {})
+    model.signatures = read_signatures(toy[1]) | {"half": half}
     with pytest.raises(ValueError, match=message):
         model.run(name, **inputs)
 
@@ -301,7 +307,8 @@ def test_a_message_with_a_field_of_fixed_size_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("installed", "message"), [(False, "not installed"), (True, "libtensorflow_cc")]
+    ("installed", "message"),
+    [(False, "not installed"), (True, "libtensorflow_framework.* does not exist")],
 )
 def test_missing_libraries_are_named(monkeypatch, tmp_path, installed, message):
     """An empty package stands for a TensorFlow of another kind, whose libraries differ."""

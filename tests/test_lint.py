@@ -1,4 +1,4 @@
-"""Each rule finds the model that was made to break it, and no rule finds anything in a clean one."""
+"""Each rule finds the model that was made to break it; none finds anything in a clean one."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from keras_music.serving import lint
 from keras_music.serving.lint import check_saved_model
 
 tf = pytest.importorskip("tensorflow")
@@ -63,17 +64,41 @@ def test_a_tracked_keras_model_has_variables_that_are_never_restored(tmp_path, m
     problems = check_saved_model(path)
     assert len(problems) == 1
     assert problems[0].startswith(f"Signature '{NAME}' reads variables that the restore operation")
-    assert "kernel" in problems[0] and "bias" in problems[0]
+    assert "kernel" in problems[0]
+    assert "bias" in problems[0]
 
 
-@pytest.mark.parametrize("depth", ["outside", "inside"])
-def test_compiled_functions_are_found_at_any_depth(tmp_path, depth):
-    compiled = tf.function(lambda x: tf.nn.relu(x), jit_compile=True)
-    nested = tf.function(lambda x: tf.map_fn(compiled, x))
-    function = {"outside": compiled, "inside": nested}[depth]
+COMPILED = tf.function(lambda x: tf.nn.relu(x), jit_compile=True)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        COMPILED,
+        tf.function(lambda x: tf.map_fn(COMPILED, x)),  # inside a loop
+        lambda x: tf.switch_case(tf.size(x), [lambda: x, lambda: x + 1, lambda: COMPILED(x)]),
+    ],
+)
+def test_compiled_functions_are_found_at_any_depth(tmp_path, function):
     path = save(tmp_path / "1", lambda x: {"y": function(x)})
     (problem,) = check_saved_model(path)
     assert problem.startswith(f"Signature '{NAME}' has a function with `jit_compile=True`")
+
+
+@pytest.mark.parametrize(("in_calls", "in_functions"), [(True, False), (False, True)])
+def test_the_mark_of_a_compiled_function_or_of_its_call_is_enough(tmp_path, in_calls, in_functions):
+    path = save(tmp_path / "1", lambda x: {"y": COMPILED(x)})
+
+    def set_marks(meta_graph):
+        for function in meta_graph.graph_def.library.function:
+            if "_XlaMustCompile" in function.attr:
+                function.attr["_XlaMustCompile"].b = in_functions
+            for node in function.node_def:
+                if "_XlaMustCompile" in node.attr:
+                    node.attr["_XlaMustCompile"].b &= in_calls
+
+    edit(path, set_marks)
+    assert len(check_saved_model(path)) == 1
 
 
 @pytest.mark.parametrize(
@@ -116,6 +141,42 @@ def test_stateful_randomness_is_found(tmp_path, draw, op):
     (problem,) = check_saved_model(path)
     assert problem.startswith(f"Signature '{NAME}' draws from a random generator")
     assert problem.endswith(f": {op}.")
+
+
+def test_a_node_that_must_run_before_the_others_counts(tmp_path):
+    """An input "^draw" orders two nodes, and the server runs both."""
+    path = save(tmp_path / "1", lambda x: {"y": x})
+
+    def draw_first(meta_graph):
+        graph_def = meta_graph.graph_def
+        output = meta_graph.signature_def[NAME].outputs["y"].name.partition(":")[0]
+        next(node for node in graph_def.node if node.name == output).input.append("^draw")
+        graph_def.node.add(name="draw", op="RandomUniform")
+
+    edit(path, draw_first)
+    (problem,) = check_saved_model(path)
+    assert problem.endswith(": RandomUniform.")
+
+
+def test_two_nodes_may_share_one_restored_variable(tmp_path):
+    """The C++ runtime finds a variable by its shared name; the names of nodes do not matter."""
+    weight = tf.Variable([1.0])
+    path = save(tmp_path / "1", lambda x: {"y": x * weight}, weight=weight)
+
+    def read_through_another_node(meta_graph):
+        graph_def = meta_graph.graph_def
+        (variable,) = (node for node in graph_def.node if node.op == "VarHandleOp")
+        output = meta_graph.signature_def[NAME].outputs["y"].name.partition(":")[0]
+        call = next(node for node in graph_def.node if node.name == output)
+        call.input[:] = ["twin" if name == variable.name else name for name in call.input]
+        graph_def.node.add().CopyFrom(variable)
+        graph_def.node[-1].name = "twin"
+
+    edit(path, read_through_another_node)
+    assert check_saved_model(path) == []
+    edit(path, lambda meta_graph: meta_graph.graph_def.node[-1].attr["shared_name"].Clear())
+    (problem,) = check_saved_model(path)
+    assert "never fills: twin." in problem
 
 
 def test_a_generator_is_random_and_an_unused_draw_counts_too(tmp_path):
@@ -166,7 +227,7 @@ def test_weights_stored_twice_by_keras_are_found(tmp_path, model):
     [
         (np.arange(300.0), np.arange(300.0), 1),
         (np.arange(300.0), np.arange(300.0).reshape(3, 100), 0),  # another shape
-        (np.arange(300), np.arange(300.0), 0),  # another type
+        (np.arange(300), np.arange(300).view(np.float64), 0),  # the same bytes of another type
         (np.arange(300.0), np.arange(300.0)[::-1], 0),  # another order
         (np.arange(128.0), np.arange(128.0), 0),  # 1,024 bytes
         (np.arange(129.0), np.arange(129.0), 1),  # 1,032 bytes
@@ -217,5 +278,6 @@ def test_a_directory_without_a_model_is_refused(tmp_path):
 
 
 def test_the_module_does_not_import_tensorflow():
-    code = "import sys, keras_music.serving.lint; sys.exit('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    code = "import runpy, sys; runpy.run_path(sys.argv[1]); sys.exit('tensorflow' in sys.modules)"
+    command = [sys.executable, "-c", code, lint.__file__]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0

@@ -195,8 +195,9 @@ class OneStep(Generator):
         after = []
         for layer, sizes in self._plan:
             if sizes:
-                values, new = layer.cell(values, state[: len(sizes)], training=False)
-                after += list(new) if isinstance(new, list | tuple) else [new]
+                own = tf.nest.pack_sequence_as(_state_size(layer), state[: len(sizes)])
+                values, new = layer.cell(values, own, training=False)
+                after += tf.nest.flatten(new)
                 del state[: len(sizes)]
             else:
                 values = layer(values)
@@ -327,7 +328,7 @@ def _plan(model):
                     "forwards (`go_backwards=False`) and answer at every moment "
                     "(`return_sequences=True`)."
                 )
-            sizes = tf.nest.flatten(layer.cell.state_size)
+            sizes = tf.nest.flatten(_state_size(layer))
             plan.append((layer, [(size, layer.cell.compute_dtype) for size in sizes]))
         elif isinstance(layer, POINTWISE):
             plan.append((layer, []))
@@ -337,6 +338,12 @@ def _plan(model):
                 "time. Use Embedding, GRU, LSTM, SimpleRNN, Dense, Dropout or LayerNormalization."
             )
     return plan
+
+
+def _state_size(layer):
+    """The sizes of a recurrent layer's state tensors, nested as its cell wants them."""
+    size = layer.cell.state_size
+    return list(size) if isinstance(size, list | tuple) else [size]
 
 
 def _is_many(prompt):

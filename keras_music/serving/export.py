@@ -103,7 +103,7 @@ def export(one_step, path, *, max_num_tokens=4096, card=None) -> pathlib.Path:
 
 
 def load(path) -> LoadedModel:
-    """Loads what `export` wrote; it generates without Keras and without the model's code.
+    """Loads what `export` wrote; it generates from the graph alone, without the Keras model.
 
     Args:
       path: the model's folder (its highest version is taken) or the folder of one version.

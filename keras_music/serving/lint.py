@@ -1,15 +1,15 @@
 """Find, without running it, what breaks in a SavedModel only once TensorFlow Serving runs it.
 
-`tf.saved_model.load` rebuilds Python objects, so a model may load and answer in Python and still fail
-in the server, which knows only one graph: its restore operation fills the variables, then the
-signatures run. All that can go wrong there is written in `saved_model.pb` and in the checkpoint next
-to it. `check_saved_model` reads both and returns what is wrong in plain sentences.
+`tf.saved_model.load` rebuilds Python objects, so a model may load and answer in Python and still
+fail in the server, which knows only one graph: its restore operation fills the variables, then the
+signatures run. All that can go wrong there is written in `saved_model.pb` and in the checkpoint
+next to it. `check_saved_model` reads both and returns what is wrong in plain sentences.
 
 Each rule below is a function of one signature. It sees every operation that a call of the signature
 can run: those of the graph on which the outputs depend, and those of all functions that they call.
 
-Conventions: "signature" means an entry of `signature_def` whose name does not start with "__" (these
-are TensorFlow's own). A rule returns a sentence, or None if there is nothing to say.
+Conventions: "signature" means an entry of `signature_def` whose name does not start with "__",
+which are TensorFlow's own. A rule returns a sentence, or None if there is nothing to say.
 
 What this file does not do: it runs nothing, so shapes, values and the messages of assertions stay
 unproven; it does not judge whether a REST client can send the inputs.
@@ -235,13 +235,11 @@ def _reach(meta_graph, names):
     while waiting:
         node = waiting.pop()
         is_compiled |= _is_compiled(node)
-        called = _called_functions(node) & functions.keys()
-        if node.op not in functions:
-            ops.add(node.op)
-        for name in called - seen:
+        ops.add(node.op)
+        for name in (_called_functions(node) & functions.keys()) - seen:
             is_compiled |= _is_compiled(functions[name])
             waiting.extend(functions[name].node_def)
-        seen |= called
+            seen.add(name)
     return _Reached(variables, ops, is_compiled)
 
 
@@ -259,11 +257,9 @@ def _upstream(graph_def, names):
 
 
 def _called_functions(node):
-    """Return the names that a node may call as functions: itself, and its function attributes."""
-    names = {node.op}
-    for value in node.attr.values():
-        names.update(function.name for function in (value.func, *value.list.func))
-    return names
+    """Return the names in the attributes of a node that are functions: one, or one a branch."""
+    values = node.attr.values()
+    return {function.name for value in values for function in (value.func, *value.list.func)}
 
 
 def _is_compiled(node_or_function):

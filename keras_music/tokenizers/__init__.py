@@ -28,16 +28,16 @@ def load(path):
         raise FileNotFoundError(
             f"There is no tokenizer file {path}. `tokenizer.save(path)` writes one."
         )
-    return from_json(path.read_text(encoding="utf-8"), source=str(path))
+    return from_json(path.read_bytes(), source=str(path))
 
 
-def from_json(text: str, source: str = "The JSON text"):
+def from_json(text: str | bytes, source: str = "The JSON text"):
     """Makes the tokenizer that `to_json` described; `source` names it in an error."""
     kinds = {kind.__name__: kind for kind in (CharTokenizer, PerformanceTokenizer)}
     try:
         settings = json.loads(text)
         return kinds[settings.pop("tokenizer")](**settings)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{source} does not describe a tokenizer ({type(error).__name__}: {error}). "
             f"Known: {sorted(kinds)}. Write it again with `tokenizer.save(path)`."

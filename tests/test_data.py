@@ -1,0 +1,112 @@
+"""The pipeline: each id is asked for exactly once, in windows of one piece."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import keras_music as km
+from keras_music.data import make_dataset, window_report, windows
+
+
+class Ids:
+    """A tokenizer whose pieces are id rows already: the least that `make_dataset` asks for."""
+
+    def encode(self, piece):
+        return np.array(piece, np.int32)
+
+
+def batches(*args, **kwargs):
+    return [(x.tolist(), y.tolist()) for x, y in make_dataset(*args, **kwargs).as_numpy_iterator()]
+
+
+def test_windows_of_two_pieces_and_their_targets():
+    assert batches([[1, 5, 6, 7, 8, 2], [1, 9, 2]], Ids(), sequence_length=3, batch_size=2) == [
+        ([[1, 5, 6], [7, 8, 2]], [[5, 6, 7], [8, 2, 0]]),
+        ([[1, 9, 2]], [[9, 2, 0]]),
+    ]
+
+
+def test_one_long_text():
+    tokenizer = km.tokenizers.CharTokenizer("abc")
+    for text in ("abcabc", ["abcabc"]):
+        assert batches(text, tokenizer, sequence_length=4, batch_size=9) == [
+            ([[1, 3, 4, 5], [3, 4, 5, 2]], [[3, 4, 5, 3], [4, 5, 2, 0]])
+        ]
+
+
+def test_a_window_that_fits_exactly_has_no_empty_neighbour():
+    assert windows(tf.constant([1, 5, 6, 2]), 3).numpy().tolist() == [[1, 5, 6, 2]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(1, 99), min_size=2, max_size=40), min_size=1, max_size=6),
+    st.integers(1, 12),
+    st.integers(1, 5),
+)
+def test_every_id_but_the_first_is_a_target_once(pieces, sequence_length, batch_size):
+    """And a window never holds ids of two pieces: read in order, pieces come back whole."""
+    dataset = make_dataset(pieces, Ids(), sequence_length, batch_size)
+    assert len(list(dataset)) == dataset.cardinality()
+    inputs = np.concatenate([x for x, _ in dataset.as_numpy_iterator()])
+    targets = np.concatenate([y for _, y in dataset.as_numpy_iterator()])
+    assert (inputs[:, 1:] == targets[:, :-1]).all()  # one sequence, shifted
+    assert targets[targets != 0].tolist() == [i for piece in pieces for i in piece[1:]]
+
+
+def test_shuffle_is_seeded_and_new_each_epoch():
+    pieces = [[1, 10 + i] for i in range(50)]
+    first = make_dataset(pieces, Ids(), 1, 50, seed=3)
+    second = make_dataset(pieces, Ids(), 1, 50, seed=3)
+    other = make_dataset(pieces, Ids(), 1, 50, seed=4)
+
+    def epoch(dataset):
+        return next(iter(dataset))[1].numpy().ravel().tolist()
+
+    one, two = epoch(first), epoch(first)
+    assert one != two
+    assert sorted(one) == sorted(two) == list(range(10, 60))
+    assert [epoch(second), epoch(second)] == [one, two]
+    assert epoch(other) != one
+
+
+def test_without_a_seed_nothing_moves():
+    dataset = make_dataset([[1, 10 + i] for i in range(50)], Ids(), 1, 50)
+    assert next(iter(dataset))[1].numpy().ravel().tolist() == list(range(10, 60))
+
+
+def test_padding_never_counts_in_the_loss_that_fit_shows():
+    """One window of 2 targets padded to 40: Keras' loss is that of the 2 targets alone."""
+    keras.utils.set_random_seed(0)
+    model = km.build_model(12, units=4, embedding_dim=3)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)
+    model.compile(loss=loss)
+    short = make_dataset([[1, 5, 2]], Ids(), 2, 1)
+    padded = make_dataset([[1, 5, 2]], Ids(), 40, 1)
+    expected = model.evaluate(short, verbose=0)
+    assert model.evaluate(padded, verbose=0) == pytest.approx(expected, rel=1e-6)
+    assert km.evaluation.model_loss(model, padded) == pytest.approx(expected, rel=1e-6)
+
+
+def test_report_counts_padding():
+    report = window_report([[1, 5, 6, 7, 8, 2], [1, 9, 2]], Ids(), 3)
+    assert report.to_dict("list") == {
+        "tokens": [6, 3],
+        "windows": [2, 1],
+        "padding": [1, 1],
+        "shorter": [False, True],
+    }
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="`corpus` must hold at least one piece"):
+        make_dataset([], Ids())
+    with pytest.raises(ValueError, match="`sequence_length` must be a whole number >= 1.*=0"):
+        make_dataset([[1, 2]], Ids(), 0)
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number >= 1.*=-1"):
+        make_dataset([[1, 2]], Ids(), 4, -1)
+    with pytest.raises(ValueError, match="at least 2 ids for each piece.*Received: 1 for piece 1"):
+        make_dataset([[1, 2], [1]], Ids())

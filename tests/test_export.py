@@ -1,0 +1,295 @@
+"""An exported model, run as TensorFlow Serving runs it: C++ loader, no Python, XLA off."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import cpp_loader
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_music as km
+from keras_music.generation.onestep import pad_rows
+from keras_music.serving import check_saved_model
+
+try:
+    cpp_loader.library_paths()
+except ImportError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+TEXT = km.tokenizers.CharTokenizer("abcdefghijklmnopqrstuvwxyz :é\n")
+MUSIC = km.tokenizers.PerformanceTokenizer(velocity_bins=4)
+PIECE = km.Piece(
+    {"pitch": [60, 64, 67], "start": [0.0, 0.5, 1.0], "end": [0.5, 1.0, 2.25], "velocity": 90}
+)
+
+
+def build(tokenizer, cell="gru", layers=1):
+    keras.utils.set_random_seed(0)
+    model = km.build_model(
+        tokenizer.vocab_size, cell, embedding_dim=8, units=24, layers=layers, dropout=0.1
+    )
+    model.layers[-1].kernel.assign(model.layers[-1].kernel * 8)  # a network with opinions
+    return km.OneStep(model, tokenizer)
+
+
+def controls(rows, num_tokens=40, temperature=1.0, top_k=0, top_p=1.0, seed=0):
+    """The inputs of one request as arrays with one value a row."""
+    return {
+        "num_tokens": np.broadcast_to(num_tokens, rows).astype(np.int32),
+        "temperature": np.broadcast_to(temperature, rows).astype(np.float32),
+        "top_k": np.broadcast_to(top_k, rows).astype(np.int32),
+        "top_p": np.broadcast_to(top_p, rows).astype(np.float32),
+        "seed": np.broadcast_to(seed, rows).astype(np.int64),
+    }
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    one_step = build(MUSIC)
+    return one_step, km.export(one_step, tmp_path_factory.mktemp("music"))
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    one_step = build(TEXT)
+    return one_step, km.export(one_step, tmp_path_factory.mktemp("text"), card={"data": "abc"})
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_every_signature_of_every_cell_gives_in_cpp_what_python_gives(cell, layers, tmp_path):
+    one_step = build(MUSIC, cell, layers)
+    path = km.export(one_step, tmp_path)
+    prompts = [MUSIC.encode(PIECE)[:-1], np.array([1], np.int32), np.array([1, 63], np.int32)]
+    settings = {"num_tokens": [30, 60, 45], "temperature": [1.0, 0.0, 1.5], "top_k": [0, 0, 20]}
+    settings |= {"top_p": [0.9, 1.0, 1.0], "seed": [5, 6, -7]}
+    expected = one_step.generate_tokens(prompts, **settings)
+    inputs = {"prompt": pad_rows(prompts)} | controls(3, **settings)
+    tokens = expected.tokens
+    state = [np.zeros((3, 24), np.float32)] * len(one_step.initial_state(1))
+    states = {f"state_{i}": s for i, s in enumerate([*state, np.zeros(3, np.int32)])}
+    step_inputs = {k: v for k, v in inputs.items() if k not in ("prompt", "num_tokens")} | states
+    step_inputs["token"] = tokens[:, 0]
+    generated, default, scored, stepped = cpp_loader.run_in_fresh_process(
+        path,
+        [
+            ("generate", inputs),
+            ("serving_default", inputs),
+            ("score", {"tokens": tokens}),
+            ("step", step_inputs),
+        ],
+    )
+    for answer in (generated, default):
+        np.testing.assert_array_equal(answer["tokens"], expected.tokens)
+        np.testing.assert_array_equal(answer["length"], expected.length)
+        np.testing.assert_allclose(answer["log_prob"], expected.log_prob, atol=1e-4, rtol=1e-5)
+    np.testing.assert_allclose(scored["log_prob"], one_step.score(tf.constant(tokens)), atol=1e-4)
+    _, new_state = one_step.step(tokens[:, 0])
+    for i, tensor in enumerate(new_state):
+        np.testing.assert_allclose(stepped[f"state_{i}"], tensor, atol=1e-5)
+    assert stepped[f"state_{len(new_state)}"].tolist() == [1, 1, 1]
+
+
+def test_the_same_seed_alone_and_in_a_batch_of_64_in_cpp(music):
+    one_step, path = music
+    prompts = [np.array([1, *range(3, 3 + i % 5)], np.int32) for i in range(64)]
+    seeds = np.arange(64) * 3
+    together = {"prompt": pad_rows(prompts)} | controls(64, num_tokens=50, seed=seeds)
+    alone = [
+        {"prompt": prompts[i][None]} | controls(1, num_tokens=50, seed=seeds[i])
+        for i in range(0, 64, 9)
+    ]
+    batch, *singles = cpp_loader.run_in_fresh_process(
+        path, [("generate", inputs) for inputs in (together, *alone)]
+    )
+    expected = one_step.generate_tokens(prompts, 50, seed=seeds)
+    np.testing.assert_array_equal(batch["tokens"], expected.tokens)
+    for i, single in zip(range(0, 64, 9), singles, strict=True):
+        row = batch["tokens"][i, : batch["length"][i]]
+        assert single["tokens"][0].tolist() == row.tolist()
+
+
+def test_stepping_with_one_seed_draws_what_generate_draws(music):
+    """A client that feeds ids one by one, states of zeros first, gets the same piece."""
+    one_step, path = music
+    loaded = km.load(path)
+    expected = loaded.generate_tokens(None, 25, temperature=1.2, top_p=0.95, seed=11)
+    fed = dict(controls(1, temperature=1.2, top_p=0.95, seed=11))
+    del fed["num_tokens"]
+    fed |= {"state_0": np.zeros((1, 24), np.float32), "state_1": np.zeros(1, np.int32)}
+    token, drawn, log_prob = np.array([1], np.int32), [1], 0.0
+    for _ in range(25):
+        answer = loaded.signatures["step"](
+            **{name: tf.constant(value) for name, value in (fed | {"token": token}).items()}
+        )
+        token = answer["next_token"].numpy()
+        fed |= {name: answer[name].numpy() for name in ("state_0", "state_1")}
+        drawn.append(int(token[0]))
+        log_prob += float(answer["log_prob"][0])
+    assert drawn == expected.tokens[0].tolist()
+    assert log_prob == pytest.approx(expected.log_prob[0], abs=1e-4)
+
+
+def test_text_goes_in_and_comes_out(text):
+    one_step, path = text
+    prompts = ["romeo:", "é", ""]
+    expected = one_step.generate(prompts, num_tokens=30, seed=4)
+    inputs = {"prompt": prompts} | controls(3, num_tokens=30, seed=[4, 5, 6])
+    (answer,) = cpp_loader.run_in_fresh_process(path, [("serving_default", inputs)])
+    assert [t.decode() for t in answer["text"]] == expected
+    assert all(t.startswith(p) for t, p in zip(expected, prompts, strict=True))
+    assert set(answer) == {"text", "tokens", "length", "log_prob"}
+
+
+def test_loaded_in_a_new_process_it_gives_the_same(music):
+    one_step, path = music
+    expected = one_step.generate_tokens(PIECE, num_tokens=40, seed=8, temperature=0.9)
+    script = (
+        "import sys, keras_music as km\n"
+        "loaded = km.load(sys.argv[1])\n"
+        "ids = [int(i) for i in sys.argv[2].split()]\n"
+        "written = loaded.generate_tokens(ids, num_tokens=40, seed=8, temperature=0.9)\n"
+        "print(*written.tokens[0])"
+    )
+    ids = " ".join(map(str, MUSIC.encode(PIECE)[:-1]))
+    command = [sys.executable, "-c", script, str(path), ids]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert [int(i) for i in answer.stdout.split()] == expected.tokens[0].tolist()
+
+
+def test_loaded_it_generates_pieces_and_text(music, text):
+    for (one_step, path), prompt in ((music, PIECE), (text, "abc")):
+        loaded = km.load(path.parent)
+        assert loaded.tokenizer == one_step.tokenizer
+        mine = one_step.generate([prompt, None], num_tokens=20, seed=2)
+        theirs = loaded.generate([prompt, None], num_tokens=20, seed=2)
+        if one_step is music[0]:
+            mine, theirs = ([p.notes.to_dict("list") for p in pieces] for pieces in (mine, theirs))
+        assert mine == theirs
+
+
+def test_weights_are_stored_once_and_nothing_in_the_graph_needs_python(music):
+    one_step, path = music
+    assert check_saved_model(path) == []
+    stored = tf.train.list_variables(str(path / "variables" / "variables"))
+    numbers = sum(int(np.prod(shape)) for name, shape in stored if "VALUE" in name)
+    assert numbers == one_step.model.count_params()
+
+
+def test_versions_count_up_and_the_card_says_where_it_comes_from(text, tmp_path):
+    one_step, path = text
+    assert path.name == "1"
+    card = json.loads((path / "assets.extra" / "model_card.json").read_text())
+    assert card["data"] == "abc"
+    assert card["vocab_size"] == TEXT.vocab_size
+    assert card["parameters"] == one_step.model.count_params()
+    (tmp_path / "7").mkdir()
+    assert km.export(one_step, tmp_path).name == "8"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["7", "8"]
+
+
+@pytest.mark.parametrize("at", ["save", "lint", "rename"])
+def test_an_export_that_fails_leaves_nothing_behind(at, text, tmp_path, monkeypatch):
+    """And one that is killed leaves no folder with a number: it is written under another name."""
+    one_step, _ = text
+
+    def fail(*args, **kwargs):
+        assert [p.name for p in tmp_path.iterdir() if p.name.isdecimal()] == []
+        raise OSError(28, "No space left on device")
+
+    target = {
+        "save": (tf.saved_model, "save"),
+        "lint": (sys.modules["keras_music.serving.export"], "check_saved_model"),
+        "rename": (os, "rename"),
+    }[at]
+    monkeypatch.setattr(*target, fail)
+    with pytest.raises(OSError, match="Cannot write the SavedModel.*No space left"):
+        km.export(one_step, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_cannot_be_served_is_refused(text, tmp_path, monkeypatch):
+    one_step, _ = text
+    module = sys.modules["keras_music.serving.export"]
+    monkeypatch.setattr(module, "check_saved_model", lambda path: ["It holds a Python op."])
+    with pytest.raises(ValueError, match="cannot be served: It holds a Python op"):
+        km.export(one_step, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+BAD_CONTROLS = [
+    ({"temperature": -0.5}, "`temperature` must be >= 0"),
+    ({"temperature": np.nan}, "`temperature` must be >= 0"),
+    ({"temperature": np.inf}, "`temperature` must be >= 0"),
+    ({"top_k": -1}, "`top_k` must be >= 0"),
+    ({"top_p": 0.0}, "`top_p` must be above 0 and at most 1"),
+    ({"top_p": 1.5}, "`top_p` must be above 0 and at most 1"),
+    ({"top_p": np.nan}, "`top_p` must be above 0 and at most 1"),
+    ({"num_tokens": 0}, "`num_tokens` must be from 1 to 4096"),
+    ({"num_tokens": 4097}, "`num_tokens` must be from 1 to 4096"),
+]
+BAD_PROMPTS = [
+    ([[1, 400]], "`prompt` must hold ids from 0 to"),
+    ([[1, -4]], "`prompt` must hold ids from 0 to"),
+    ([[0, 1]], "`prompt` must begin with an id"),
+    ([[1, 0, 5]], "`prompt` must have padding (0) only at the end"),
+    ([[0, 0]], "`prompt` must begin with an id"),
+    (np.zeros((1, 0), np.int32), "`prompt` must hold at least one id a row"),
+    ([1, 5], "Shape of tensor _arg_generate_prompt"),
+    ([[[1, 5]]], "Shape of tensor _arg_generate_prompt"),
+    ([[1], [1]], "`num_tokens` must have as many rows as `prompt`"),
+    (np.zeros((0, 3), np.int32), "`prompt` must have at least one row"),
+]
+
+
+def test_bad_values_are_refused_inside_the_graph_with_a_sentence(music, text):
+    good = {"prompt": np.array([[1]], np.int32)} | controls(1)
+    cases = [("generate", good | controls(1, **bad), says) for bad, says in BAD_CONTROLS]
+    cases += [
+        ("generate", good | {"prompt": np.array(prompt, np.int32)}, says)
+        for prompt, says in BAD_PROMPTS
+    ]
+    step = {k: v for k, v in good.items() if k not in ("prompt", "num_tokens")}
+    step |= {"token": np.array([1], np.int32), "state_1": np.zeros(1, np.int32)}
+    step |= {"state_0": np.zeros((1, 24), np.float32)}
+    cases += [
+        ("step", step | {"token": np.array([0], np.int32)}, "`token` must hold ids from 1 to"),
+        ("step", step | {"token": np.array([[1]], np.int32)}, "Shape of tensor _arg_step_token"),
+        ("step", step | {"state_0": np.zeros((1, 3), np.float32)}, "Shape of tensor _arg_step_sta"),
+        ("step", step | {"state_0": np.zeros((2, 24), np.float32)}, "`state_0` must have as many"),
+        ("step", step | {"state_1": np.array([-1], np.int32)}, "`state_1` must be >= 0"),
+        ("step", step | {"top_k": np.array([-1], np.int32)}, "`top_k` must be >= 0"),
+        ("score", {"tokens": np.zeros((1, 0), np.int32)}, "`tokens` must hold at least one id"),
+        ("score", {"tokens": np.array([[1, 999]], np.int32)}, "`tokens` must hold ids from 0"),
+        ("score", {"tokens": np.array([1], np.int32)}, "Shape of tensor _arg_score_tokens"),
+    ]
+    answers = cpp_loader.run_in_fresh_process(music[1], [case[:2] for case in cases])
+    unknown = {"prompt": ["abc!"]} | controls(1)
+    answers += cpp_loader.run_in_fresh_process(text[1], [("generate", unknown)])
+    cases.append(("generate", unknown, "It does not know:] [!]"))
+    for (signature, _, says), answer in zip(cases, answers, strict=True):
+        assert isinstance(answer, cpp_loader.CppError), (signature, says, answer)
+        assert answer.code == 3, answer.message  # INVALID_ARGUMENT
+        assert says in answer.message
+
+
+def test_errors_of_export_and_load(text, tmp_path):
+    one_step, path = text
+    with pytest.raises(ValueError, match="`max_num_tokens` must be a whole number >= 1"):
+        km.export(one_step, tmp_path, max_num_tokens=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Cannot write the SavedModel.*Choose a folder"):
+        km.export(one_step, tmp_path / "file")
+    with pytest.raises(FileNotFoundError, match="There is no exported model in .*nowhere"):
+        km.load(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="`num_tokens` must be at most 4096.*Received: 5000"):
+        km.load(path).generate("a", num_tokens=5000)
+    shutil.copytree(path, tmp_path / "copy" / "1")
+    (tmp_path / "copy" / "1" / "assets.extra" / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match="was not exported by keras_music: it has no .*tokenizer"):
+        km.load(tmp_path / "copy")

@@ -1,0 +1,71 @@
+"""The ladder of predictors, with sums that can be done by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_music as km
+from keras_music.evaluation import ladder, model_loss, repeat_last, unigram, uniform
+
+
+def test_uniform():
+    assert uniform(391) == pytest.approx(np.log(391))
+
+
+def test_unigram_counts_targets_and_adds_one():
+    """Targets of training: 3, 3, 4. With one added: 3 -> 3/8, 4 -> 2/8, others 1/8 (5 ids)."""
+    train, held_out = [[1, 3, 3, 4]], [[1, 3, 2]]
+    expected = -(np.log(3 / 8) + np.log(1 / 8)) / 2
+    assert unigram(_rows(train), _rows(held_out), 5) == pytest.approx(expected)
+
+
+def test_repeat_last():
+    """Training repeats once in 3: rate (1 + 1) / (3 + 2). Held out: one repeat, one change."""
+    train, held_out = [[1, 3, 3, 4]], [[3, 3, 4]]
+    change = (1 - 2 / 5) * (2 / 8) / (1 - 3 / 8)
+    expected = -(np.log(2 / 5) + np.log(change)) / 2
+    assert repeat_last(_rows(train), _rows(held_out), 5) == pytest.approx(expected)
+
+
+def test_the_repeater_is_a_distribution():
+    """Over all ids that could follow, its probabilities sum to 1."""
+    train = _rows([[1, 3, 3, 4, 4, 4, 2]])
+    masses = [np.exp(-repeat_last(train, _rows([[4, after]]), 6)) for after in range(6)]
+    assert sum(masses) == pytest.approx(1)
+
+
+def test_repeats_are_better_foretold_by_the_repeater():
+    rows = _rows([[3, 3, 3, 3, 4, 4, 4, 4, 4, 5, 5, 5, 5]])
+    assert repeat_last(rows, rows, 6) < unigram(rows, rows, 6) < uniform(6)
+
+
+def test_model_loss_is_the_mean_over_all_targets():
+    """By hand with NumPy: windows of different fillings, weighted by their targets."""
+    keras.utils.set_random_seed(0)
+    model = km.build_model(12, units=4, embedding_dim=3)
+    tokenizer = km.tokenizers.CharTokenizer("abcdefghi")
+    texts = ["abcabcabc", "ihg"]
+    sums, count = 0.0, 0
+    for text in texts:
+        ids = tokenizer.encode(text)
+        for start in range(0, len(ids) - 1, 4):
+            window = ids[start : start + 5]
+            logits = model(window[None, :-1]).numpy()[0].astype(np.float64)
+            log_prob = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+            sums -= log_prob[np.arange(len(window) - 1), window[1:]].sum()
+            count += len(window) - 1
+    dataset = km.make_dataset(texts, tokenizer, sequence_length=4, batch_size=2)
+    assert model_loss(model, dataset) == pytest.approx(sums / count, rel=1e-5)
+
+
+def test_the_ladder_of_an_untrained_model():
+    tokenizer = km.tokenizers.CharTokenizer("abcdefghi")
+    model = km.build_model(12, units=4, embedding_dim=3)
+    losses = ladder(model, tokenizer, ["aaaaab"] * 5, ["aab"], sequence_length=4)
+    assert list(losses.index) == ["uniform", "unigram", "repeat the last token", "model"]
+    assert losses["model"] == pytest.approx(np.log(12), rel=0.05)
+    assert losses["unigram"] < losses["uniform"]
+
+
+def _rows(rows):
+    return [np.array(row, np.int32) for row in rows]
