@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_music as km
-from keras_music.evaluation import ladder, model_loss, repeat_last, unigram, uniform
+from keras_music.evaluation import ladder, model_loss, repeat_last, uniform, unigram
 
 
 def test_uniform():

@@ -37,7 +37,14 @@ def from_json(text: str | bytes, source: str = "The JSON text"):
     try:
         settings = json.loads(text)
         return kinds[settings.pop("tokenizer")](**settings)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ValueError(
             f"{source} does not describe a tokenizer ({type(error).__name__}: {error}). "
             f"Known: {sorted(kinds)}. Write it again with `tokenizer.save(path)`."

@@ -37,7 +37,7 @@ class CharTokenizer(Tokenizer):
     Example:
       >>> tokenizer = CharTokenizer("hello world")
       >>> tokenizer.encode("hold")
-      array([ 1,  6,  8,  7,  4,  2], dtype=int32)
+      array([1, 6, 8, 7, 4, 2], dtype=int32)
       >>> tokenizer.decode([1, 6, 8, 7, 4, 2])
       'hold'
     """

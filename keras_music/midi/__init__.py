@@ -1,0 +1,20 @@
+"""A piece of music as a table of notes, and the way in and out of MIDI files.
+
+`piece` is the table, `files` reads and writes Standard MIDI Files, `interop` is the bridge to
+pretty_midi. Pitch is the MIDI number (60 = middle C = C4), velocity 1-127, program 0-127 as in
+General MIDI (0 = piano), and every time is in seconds.
+"""
+
+from keras_music.midi.files import midi_bytes, read_midi, write_atomically, write_midi
+from keras_music.midi.interop import from_pretty_midi, to_pretty_midi
+from keras_music.midi.piece import Piece
+
+__all__ = [
+    "Piece",
+    "from_pretty_midi",
+    "midi_bytes",
+    "read_midi",
+    "to_pretty_midi",
+    "write_atomically",
+    "write_midi",
+]

@@ -1,0 +1,320 @@
+"""Standard MIDI Files: bytes to a `Piece`, and back.
+
+A MIDI file is a list of messages ("key 60 goes down with force 80", "key 60 comes up") with a
+clock of its own: time is counted in *ticks*, `ticks_per_quarter` of them to a quarter note, and
+the tempo says how long a quarter note lasts. Reading pairs the messages into notes and turns ticks
+into seconds; writing goes back. Ticks are never rounded twice: reading multiplies whole numbers
+and divides once, writing rounds once.
+
+What this file does not do: it keeps no controllers but the sustain pedal (64), no pitch bends, no
+lyrics, no key signatures; a key that never comes up is not a note.
+
+References: the Standard MIDI Files 1.0 specification (MIDI Association, 1996); symusic
+(https://github.com/Yikai-Liao/symusic) parses and writes the bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import tempfile
+
+import numpy as np
+import pandas as pd
+
+from keras_music.midi.piece import DEFAULT_TEMPO_BPM, Piece
+
+SUSTAIN_PEDAL = 64  # the controller's number; values from 64 on mean "down"
+MAX_TICK = 2**28 - 1  # the longest wait that four bytes of a MIDI file can hold
+
+
+def read_midi(source) -> Piece:
+    """Reads a Standard MIDI File (format 0, 1 or 2, or one wrapped in RIFF).
+
+    Args:
+      source: the path of a file, or its `bytes`.
+
+    Returns:
+      A `Piece`. Tracks are numbered 0, 1, ... in the file's order, one for each track, channel
+      and program that has notes; within a track of the file by channel, then program. (A pedal
+      on a track without notes is lost.) Keys that go down twice before they come up are paired
+      first down, first up.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file is damaged, is no MIDI file, or has no notes; the sentence names it.
+    """
+    data, name, label = _read_source(source)
+    if data[:4] == b"RIFF" and b"MThd" in data:  # RMID: a MIDI file inside a RIFF wrapper
+        data = data[data.index(b"MThd") :]
+    score = _parse(data, label)
+    tracks = [track for track in score.tracks if len(track.notes)]
+    if not tracks:
+        raise ValueError(f"{label} is a MIDI file without notes. Leave it out, or check the file.")
+    tempos, to_seconds = _read_tempos(score)
+    signatures = [
+        {"time": float(to_seconds(s.time)), "numerator": s.numerator, "denominator": s.denominator}
+        for s in score.time_signatures
+        if s.numerator >= 1 and s.denominator >= 1
+    ]
+    try:
+        return Piece(
+            pd.concat(
+                [_read_notes(t, i, to_seconds) for i, t in enumerate(tracks)], ignore_index=True
+            ),
+            tempos=tempos,
+            time_signatures=signatures,
+            pedals=[
+                {"start": float(to_seconds(start)), "end": float(to_seconds(end)), "track": i}
+                for i, track in enumerate(tracks)
+                for start, end in _pedal_spans(track)
+            ],
+            ticks_per_quarter=score.ticks_per_quarter,
+            name=name,
+        )
+    except ValueError as error:
+        raise ValueError(f"{label} holds impossible values and cannot be used: {error}") from None
+
+
+def midi_bytes(piece: Piece) -> bytes:
+    """Turns a piece into the bytes of a Standard MIDI File (format 1).
+
+    Every time is rounded once, to the nearest of the file's ticks. A note shorter than one tick
+    becomes one tick long, because most readers drop notes without a length. Each pair of track
+    and program is written as one MIDI track, in ascending order (gaps in the numbering close).
+    Pedals of a track without notes are left out; overlapping ones become one. Tempos are whole
+    microseconds a quarter note in the file, which ends at 3.58 quarter notes a minute: a slower
+    tempo is written as 3.58, and the notes keep their seconds.
+    MIDI itself cannot say which of two overlapping notes of one pitch and track ends: reading
+    gives the end that comes first to the note that started first.
+
+    Raises:
+      ValueError: the piece is too long for a MIDI file (over 2**28 ticks).
+    """
+    import symusic
+
+    score = symusic.Score(piece.ticks_per_quarter)
+    tempos, ticks = _write_tempos(piece)
+    for tick, per_quarter in tempos.items():
+        score.tempos.append(symusic.Tempo(tick, mspq=per_quarter))
+    for tick, row in zip(
+        ticks(piece.time_signatures["time"]), piece.time_signatures.itertuples(), strict=True
+    ):
+        score.time_signatures.append(
+            symusic.TimeSignature(int(tick), int(row.numerator), int(row.denominator))
+        )
+    for (number, program, is_drum), notes in piece.notes.groupby(["track", "program", "is_drum"]):
+        pedals = piece.pedals[piece.pedals["track"] == number]
+        score.tracks.append(_write_track(notes, pedals, int(program), bool(is_drum), ticks))
+    if not score.tracks:  # symusic sorts tempos and signatures into a track, if there is one
+        score.tracks.append(symusic.Track("", 0, False))
+    return score.dumps_midi()
+
+
+def write_midi(piece: Piece, path) -> pathlib.Path:
+    """Writes a piece as a .mid file, whole or not at all, and returns the path.
+
+    Missing folders are made. See `midi_bytes` for what a MIDI file can hold.
+
+    Raises:
+      OSError: the folder cannot be written to; the sentence says what to do.
+      ValueError: the piece is too long for a MIDI file.
+    """
+    return write_atomically(path, midi_bytes(piece))
+
+
+def write_atomically(path, data: bytes) -> pathlib.Path:
+    """Writes bytes under a temporary name beside `path`, then renames: never half a file."""
+    path = pathlib.Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private; others are not
+        os.replace(temporary, path)
+    except OSError as error:
+        raise type(error)(
+            f"Cannot write {path}: {error.strerror or error}. "
+            "Choose a folder that you may write to, on a disk with room."
+        ) from error
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+    return path
+
+
+def _read_source(source):
+    """The bytes, the piece's name, and how an error message calls the source."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source), "", "The MIDI data"
+    path = pathlib.Path(source)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no file {path}. Check the path (the current folder is {pathlib.Path.cwd()})."
+        )
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder. Give the path of one MIDI file inside it.")
+    try:
+        return path.read_bytes(), path.stem, str(path)
+    except OSError as error:
+        raise type(error)(
+            f"Cannot read {path}: {error.strerror}. Check that you may read the file."
+        ) from error
+
+
+def _parse(data, label):
+    """symusic's view of the bytes, or one sentence on what is wrong with them."""
+    import symusic
+
+    if not data:
+        raise ValueError(f"{label} is empty (0 bytes). Copy or download it again.")
+    if data[:4] != b"MThd":
+        raise ValueError(
+            f"{label} is not a MIDI file: it begins with {data[:4]!r} and not with b'MThd'. "
+            "Give a .mid or .midi file."
+        )
+    if data[12:14] == b"\0\0":
+        raise ValueError(
+            f"{label} is damaged: its header says that a quarter note has 0 ticks. "
+            "Export it again from the program that made it."
+        )
+    try:
+        return symusic.Score.from_midi(data)
+    except (RuntimeError, ValueError, OverflowError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{label} is damaged or uses a form of MIDI that cannot be read ({error}). "
+            "Export it again from the program that made it."
+        ) from None
+
+
+def _read_tempos(score):
+    """The tempo map in seconds, and the function that turns ticks into seconds.
+
+    Ticks times microseconds a quarter are whole numbers, so that the sums are exact and only
+    the last division rounds. Of several tempos on one tick the last one counts.
+    """
+    changes = {0: round(60e6 / DEFAULT_TEMPO_BPM)}
+    changes |= {t.time: t.mspq for t in score.tempos if t.time >= 0 and t.mspq > 0}
+    ticks = np.array(sorted(changes), dtype=np.int64)
+    per_quarter = np.array([changes[t] for t in ticks], dtype=np.int64)
+    elapsed = np.concatenate([[0], np.cumsum(np.diff(ticks) * per_quarter[:-1])])
+
+    def to_seconds(tick):
+        tick = np.asarray(tick, dtype=np.int64)
+        knot = np.searchsorted(ticks, tick, side="right") - 1
+        exact = elapsed[knot] + (tick - ticks[knot]) * per_quarter[knot]
+        return exact / (1e6 * score.ticks_per_quarter)
+
+    return {"time": to_seconds(ticks), "tempo_bpm": 60e6 / per_quarter}, to_seconds
+
+
+def _read_notes(track, number, to_seconds):
+    arrays = track.notes.numpy()
+    start = arrays["time"].astype(np.int64)
+    return pd.DataFrame(
+        {
+            "pitch": arrays["pitch"].astype(np.int64),
+            "velocity": arrays["velocity"].astype(np.int64),
+            "start": to_seconds(start),
+            "end": to_seconds(start + arrays["duration"]),
+            "program": track.program,
+            "is_drum": track.is_drum,
+            "track": number,
+        }
+    )
+
+
+def _pedal_spans(track):
+    presses = [(c.time, c.value) for c in track.controls if c.number == SUSTAIN_PEDAL]
+    return spans(presses, track.end())
+
+
+def spans(presses, last):
+    """(time, value) of a pedal's messages -> [(down, up)]; one never lifted lasts to `last`.
+
+    >>> spans([(0, 127), (5, 100), (9, 0), (12, 64)], 20)
+    [(0, 9), (12, 20)]
+    """
+    spans, down = [], None
+    for time, value in sorted(presses, key=lambda press: press[0]):
+        if value >= 64 and down is None:
+            down = time
+        elif value < 64 and down is not None:
+            spans.append((down, time))
+            down = None
+    if down is not None:
+        spans.append((down, max(last, down)))
+    return spans
+
+
+def merge(spans):
+    """Spans in order of their starts; overlapping ones become one, touching ones stay two.
+
+    >>> merge([(0, 5), (3, 9), (9, 12)])
+    [(0, 9), (9, 12)]
+    """
+    merged = []
+    for start, end in spans:
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _write_tempos(piece):
+    """The file's tempo map {tick: microseconds a quarter}, and its function seconds -> ticks.
+
+    The map is laid on whole ticks and whole microseconds first and the notes are then put on the
+    clock that results, so that what the map loses by rounding never adds up in the notes.
+    """
+    units_per_second = 1e6 * piece.ticks_per_quarter  # a unit: a tick at one microsecond a quarter
+    ticks, elapsed, per_quarter = [0], [0], []  # elapsed in units: whole numbers, exact sums
+    for time, tempo_bpm in piece.tempos.itertuples(index=False):
+        if per_quarter:  # the first row stands at 0
+            wait = max(0, round((time * units_per_second - elapsed[-1]) / per_quarter[-1]))
+            ticks.append(ticks[-1] + wait)
+            elapsed.append(elapsed[-1] + wait * per_quarter[-1])
+        per_quarter.append(_microseconds_per_quarter(tempo_bpm))
+    knots, knot_ticks, rates = (np.array(v, np.float64) for v in (elapsed, ticks, per_quarter))
+
+    def to_ticks(seconds):
+        with np.errstate(over="ignore"):  # infinity is too long, as the check below says
+            units = np.asarray(seconds, dtype=np.float64) * units_per_second
+        knot = np.searchsorted(knots, units, side="right") - 1
+        result = np.rint(knot_ticks[knot] + (units - knots[knot]) / rates[knot])
+        if (longest := max(result.max(initial=0), ticks[-1])) > MAX_TICK:
+            raise ValueError(
+                f"`piece` must be shorter than {MAX_TICK} ticks. Received: {longest:.0f} ticks "
+                f"({piece.duration:.0f} s). Cut it, or lower `ticks_per_quarter`."
+            )
+        return result.astype(np.int64)
+
+    to_ticks(0.0)  # the map itself may be too long
+    return dict(zip(ticks, per_quarter, strict=True)), to_ticks
+
+
+def _write_track(notes, pedals, program, is_drum, ticks):
+    import symusic
+
+    track = symusic.Track("", program, is_drum)
+    starts = ticks(notes["start"])
+    lengths = np.maximum(ticks(notes["end"]) - starts, 1)
+    track.notes = symusic.Note.from_numpy(
+        time=starts.astype(np.int32),
+        duration=lengths.astype(np.int32),
+        pitch=notes["pitch"].to_numpy(np.int8),
+        velocity=notes["velocity"].to_numpy(np.int8),
+    )
+    for down, up in merge(zip(ticks(pedals["start"]), ticks(pedals["end"]), strict=True)):
+        track.controls.append(symusic.ControlChange(int(down), SUSTAIN_PEDAL, 127))
+        track.controls.append(symusic.ControlChange(int(up), SUSTAIN_PEDAL, 0))
+    return track
+
+
+def _microseconds_per_quarter(tempo_bpm):
+    return int(np.clip(round(60e6 / tempo_bpm), 1, 2**24 - 1))  # three bytes in the file

@@ -1,0 +1,254 @@
+"""A piece of music as a table of notes.
+
+A network wants neither messages nor ticks, and a musician thinks in notes. So a `Piece` has one row
+a note, with the moment it starts and the moment it ends, and beside it what gives these moments a
+meaning (tempo map, time signatures) or changes how they sound (sustain pedal).
+
+Conventions: every time is in **seconds** from the beginning; `Piece.to_beats` turns seconds into
+quarter-note beats and `Piece.to_seconds` back. Tempo is in quarter notes a minute.
+
+What this file does not do: it knows nothing of files; it does not repair music, it refuses values
+that no MIDI file could hold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+NOTE_DTYPES = {
+    "pitch": "int64",
+    "velocity": "int64",
+    "start": "float64",
+    "end": "float64",
+    "program": "int64",
+    "is_drum": "bool",
+    "track": "int64",
+}
+NOTE_DEFAULTS = {"velocity": 80, "program": 0, "is_drum": False, "track": 0}
+TEMPO_DTYPES = {"time": "float64", "tempo_bpm": "float64"}
+TIME_SIGNATURE_DTYPES = {"time": "float64", "numerator": "int64", "denominator": "int64"}
+PEDAL_DTYPES = {"start": "float64", "end": "float64", "track": "int64"}
+
+DEFAULT_TEMPO_BPM = 120.0  # what a MIDI file without a tempo means
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Piece:
+    """One work: a table of notes, times in seconds, with its tempo map, metre and pedals.
+
+    Args:
+      notes: table (or anything `pandas.DataFrame` takes) with one row a note. Columns: `pitch`
+        0-127, `start` and `end` in seconds with 0 <= start <= end; and, where absent filled in,
+        `velocity` 1-127 (80), `program` 0-127 (0), `is_drum` (False), `track` >= 0 (0).
+        It is sorted by start, pitch, end and track.
+      tempos: table with `time` in seconds and `tempo_bpm` > 0 in quarter notes a minute; default
+        and before the first row: 120.
+      time_signatures: table with `time` in seconds, `numerator` 1-255, `denominator` (a power of
+        two from 1 to 128).
+      pedals: table with `start`, `end` in seconds and `track`: the sustain pedal is down.
+      ticks_per_quarter: 1-32767, the grid on which `write_midi` puts the piece.
+      name: what the piece is called in reports.
+
+    Raises:
+      ValueError: a column is missing or a value is out of range.
+
+    Example:
+      >>> piece = Piece([{"pitch": 60, "start": 0.0, "end": 0.5}])
+      >>> len(piece), piece.duration, int(piece.notes.velocity[0])
+      (1, 0.5, 80)
+    """
+
+    notes: pd.DataFrame
+    tempos: pd.DataFrame | None = None
+    time_signatures: pd.DataFrame | None = None
+    pedals: pd.DataFrame | None = None
+    ticks_per_quarter: int = 480
+    name: str = ""
+
+    def __post_init__(self):
+        def put(field, value):
+            object.__setattr__(self, field, value)
+
+        put("notes", _check_notes(_table("notes", self.notes, NOTE_DTYPES, NOTE_DEFAULTS)))
+        put("tempos", _check_tempos(_table("tempos", self.tempos, TEMPO_DTYPES)))
+        signatures = _table("time_signatures", self.time_signatures, TIME_SIGNATURE_DTYPES)
+        put("time_signatures", _check_time_signatures(signatures))
+        pedals = _table("pedals", self.pedals, PEDAL_DTYPES, {"track": 0})
+        _check_times("pedals", pedals)
+        put("pedals", pedals.sort_values(["start", "track", "end"], ignore_index=True))
+        _check_range("ticks_per_quarter", self.ticks_per_quarter, 1, 32767)
+        put("ticks_per_quarter", int(self.ticks_per_quarter))
+
+    def __len__(self):
+        """The number of notes."""
+        return len(self.notes)
+
+    def __repr__(self):
+        name = f"{self.name!r}, " if self.name else ""
+        return f"Piece({name}notes={len(self)}, seconds={self.duration:.1f})"
+
+    @property
+    def duration(self) -> float:
+        """Seconds from 0 to the end of the last note (0.0 without notes)."""
+        return float(self.notes["end"].max()) if len(self) else 0.0
+
+    def crop(self, end: float) -> Piece:
+        """The piece up to `end` (seconds): later notes are left out, sounding ones end there.
+
+        >>> piece = Piece({"pitch": [60, 62], "start": [0.0, 1.0], "end": [1.0, 2.0]})
+        >>> piece.crop(1.5).notes.end.tolist()
+        [1.0, 1.5]
+        """
+        if not end > 0:
+            raise ValueError(f"`end` must be > 0 seconds. Received: end={end}.")
+
+        def cut(spans):
+            return spans[spans["start"] < end].assign(end=lambda s: s["end"].clip(upper=end))
+
+        return dataclasses.replace(
+            self,
+            notes=cut(self.notes),
+            pedals=cut(self.pedals),
+            tempos=self.tempos[self.tempos["time"] < end],
+            time_signatures=self.time_signatures[self.time_signatures["time"] < end],
+        )
+
+    def transpose(self, semitones: int) -> Piece:
+        """The piece so many semitones higher (or lower, if negative); drums stay as they are.
+
+        Raises:
+          ValueError: a note would leave the range of MIDI pitches, 0-127.
+
+        >>> Piece([{"pitch": 60, "start": 0.0, "end": 1.0}]).transpose(-2).notes.pitch.tolist()
+        [58]
+        """
+        pitch = self.notes["pitch"] + int(semitones) * ~self.notes["is_drum"]
+        return dataclasses.replace(self, notes=self.notes.assign(pitch=pitch))
+
+    def to_beats(self, seconds):
+        """Turns seconds into quarter-note beats by the tempo map; any shape, float64.
+
+        >>> float(Piece([], tempos=[{"time": 0, "tempo_bpm": 60}]).to_beats(2.5))
+        2.5
+        """
+        times, beats, beats_per_second = self._tempo_knots()
+        seconds = np.asarray(seconds, dtype=np.float64)
+        knot = np.maximum(np.searchsorted(times, seconds, side="right") - 1, 0)
+        return beats[knot] + (seconds - times[knot]) * beats_per_second[knot]
+
+    def to_seconds(self, beats):
+        """Turns quarter-note beats into seconds by the tempo map; any shape, float64."""
+        times, knot_beats, beats_per_second = self._tempo_knots()
+        beats = np.asarray(beats, dtype=np.float64)
+        knot = np.maximum(np.searchsorted(knot_beats, beats, side="right") - 1, 0)
+        return times[knot] + (beats - knot_beats[knot]) / beats_per_second[knot]
+
+    def _tempo_knots(self):
+        """Where the tempo changes: seconds, beats, and beats a second from there on."""
+        times = self.tempos["time"].to_numpy()
+        beats_per_second = self.tempos["tempo_bpm"].to_numpy() / 60.0
+        beats = np.concatenate([[0.0], np.cumsum(np.diff(times) * beats_per_second[:-1])])
+        return times, beats, beats_per_second
+
+
+def _table(name, value, dtypes, defaults=()):
+    """A new table with exactly the columns of `dtypes`, converted, defaults filled in."""
+    if value is None or (hasattr(value, "__len__") and len(value) == 0):
+        return pd.DataFrame({c: np.empty(0, dtype) for c, dtype in dtypes.items()})
+    try:
+        table = value if isinstance(value, pd.DataFrame) else pd.DataFrame(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be a table: a pandas.DataFrame, a list of dicts (rows) or a dict of "
+            f"lists (columns). Received: {type(value).__name__} ({error})."
+        ) from None
+    missing = [column for column in dtypes if column not in table and column not in defaults]
+    if missing:
+        raise ValueError(
+            f"`{name}` must have the columns {list(dtypes)}. Received: {list(table.columns)}. "
+            f"Add {missing}."
+        )
+    return pd.DataFrame(
+        {
+            column: _column(f"{name}.{column}", table[column], dtype, column, defaults)
+            if column in table
+            else np.full(len(table), defaults[column], dtype)
+            for column, dtype in dtypes.items()
+        }
+    )
+
+
+def _column(name, values, dtype, column, defaults):
+    """One column as an array of this dtype; whole numbers are not cut, gaps get the default."""
+    if values.dtype == dtype:
+        return values.to_numpy(copy=True)
+    if column in defaults and (gaps := values.isna()).any():
+        values = values.astype(object).where(~gaps, defaults[column])
+    try:
+        converted = values.astype(dtype).to_numpy()
+        given = values.to_numpy(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`{name}` must hold numbers only. Received: {error}.") from None
+    if dtype == "int64" and (cut := converted != given).any():
+        raise ValueError(f"`{name}` must be a whole number. Received: {given[cut][0]}. Round it.")
+    return converted
+
+
+def _check_range(name, values, low, high):
+    values = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    wrong = ~((values >= low) & (values <= high))
+    if wrong.any():
+        raise ValueError(
+            f"`{name}` must be from {low} to {high}. Received: {values[wrong][0]:g}. "
+            "Correct or remove the row."
+        )
+
+
+def _check_times(name, table):
+    start, end = table["start"].to_numpy(), table["end"].to_numpy()
+    wrong = ~((start >= 0) & (end >= start) & np.isfinite(end))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"`{name}` must have 0 <= start <= end, in seconds. Received: start={start[row]}, "
+            f"end={end[row]} in row {row}. Correct or remove the row."
+        )
+
+
+def _check_notes(notes):
+    _check_times("notes", notes)
+    _check_range("notes.pitch", notes["pitch"], 0, 127)
+    _check_range("notes.velocity", notes["velocity"], 1, 127)
+    _check_range("notes.program", notes["program"], 0, 127)
+    _check_range("notes.track", notes["track"], 0, 2**31)
+    keys = ["velocity", "program", "track", "end", "pitch", "start"]  # the last one counts most
+    order = np.lexsort([notes[key].to_numpy() for key in keys])
+    return notes.iloc[order].reset_index(drop=True)
+
+
+def _check_tempos(tempos):
+    """Sorted, one row a moment (the last given counts), and one at 0."""
+    _check_range("tempos.time", tempos["time"], 0, 1e12)
+    _check_range("tempos.tempo_bpm", tempos["tempo_bpm"], 1e-3, 60e6)
+    tempos = tempos.sort_values("time", kind="stable").drop_duplicates("time", keep="last")
+    if not len(tempos) or tempos["time"].iloc[0] > 0:
+        first = pd.DataFrame({"time": [0.0], "tempo_bpm": [DEFAULT_TEMPO_BPM]})
+        tempos = pd.concat([first, tempos], ignore_index=True) if len(tempos) else first
+    return tempos.reset_index(drop=True)
+
+
+def _check_time_signatures(signatures):
+    _check_range("time_signatures.time", signatures["time"], 0, 1e12)
+    _check_range("time_signatures.numerator", signatures["numerator"], 1, 255)
+    denominators = signatures["denominator"].to_numpy()
+    wrong = ~np.isin(denominators, 2 ** np.arange(8))
+    if wrong.any():
+        raise ValueError(
+            "`time_signatures.denominator` must be a power of two from 1 to 128. "
+            f"Received: {denominators[wrong][0]}. Correct or remove the row."
+        )
+    signatures = signatures.sort_values("time", kind="stable")
+    return signatures.drop_duplicates("time", keep="last").reset_index(drop=True)

@@ -1,0 +1,47 @@
+"""What README.md shows, runs; what it says, is true."""
+
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def smaller(code):
+    """The same code with less training: one epoch of a small network on a handful of pieces."""
+    changes = {
+        "epochs=10": "epochs=1",
+        "units=512": "units=16",
+        "num_tokens=512": "num_tokens=40",
+        "corpus.split(seed=0)": "[part[:3] for part in corpus.split(seed=0)]",
+    }
+    for old, new in changes.items():
+        code = code.replace(old, new)
+    return code
+
+
+def test_there_is_code_to_run():
+    assert len(BLOCKS) >= 4
+
+
+def test_the_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
+    """As they stand but for their size; in one namespace, as a reader would in a notebook."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "saved_models").symlink_to(ROOT / "saved_models")
+    namespace = {}
+    for block in BLOCKS:
+        exec(compile(smaller(block), "README.md", "exec"), namespace)
+    assert (tmp_path / "new.mid").is_file()
+    assert (tmp_path / "out" / "bach" / "1" / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)", README))
+def test_links_lead_somewhere(link):
+    assert (ROOT / link).exists()
+
+
+def test_the_test_command_is_marked_for_ci():
+    assert re.search(r"<!-- test command -->\n+```(bash|sh)?\n.*pytest", README)

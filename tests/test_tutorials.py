@@ -1,0 +1,70 @@
+"""The tutorials run from start to end as they stand, in a folder of their own, without a flag."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import wave
+
+import pretty_midi
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+pytestmark = pytest.mark.slow
+
+
+def run_tutorial(name, folder):
+    return subprocess.run(
+        [sys.executable, ROOT / "tutorials" / name],
+        cwd=folder,
+        env=os.environ | {"MPLBACKEND": "agg"},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=1200,
+    ).stdout
+
+
+def losses_in(printed):
+    """The four lines that the ladder printed, as a dict."""
+    names = ["uniform", "unigram", "repeat the last token", "model"]
+    return {name: float(re.search(rf"^{name} +([\d.]+)$", printed, re.M)[1]) for name in names}
+
+
+def test_shakespeare(tmp_path):
+    printed = run_tutorial("01_shakespeare.py", tmp_path)
+    losses = losses_in(printed)
+    assert losses["model"] < 1.8 < 3 < losses["repeat the last token"]
+    before, fair = re.search(
+        r"loss before training ([\d.]+), ln\(\d+\) = ([\d.]+)", printed
+    ).groups()
+    assert float(before) == pytest.approx(float(fair), rel=0.01)
+    assert "same questions: True, same answers: True" in printed
+    text = (tmp_path / "out" / "shakespeare.txt").read_text()
+    assert text.startswith("ROMEO:\n")
+    assert len(re.findall(r"^[A-Z][A-Z ]+:$", text, re.M)) >= 2  # it has learned to name speakers
+    assert (tmp_path / "out" / "shakespeare.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "shakespeare" / "1" / "saved_model.pb").is_file()
+
+
+def test_bach_chorales(tmp_path):
+    printed = run_tutorial("02_bach_chorales.py", tmp_path)
+    losses = losses_in(printed)
+    assert losses["model"] < 1.3 < 4 < losses["repeat the last token"] < losses["uniform"]
+    assert re.search(r"loaded in a new process, it writes the same \d+ notes", printed)
+    out = tmp_path / "out"
+    midi = pretty_midi.PrettyMIDI(str(out / "chorale.mid"))
+    notes = [note for instrument in midi.instruments for note in instrument.notes]
+    new = [note for note in notes if note.start >= 9.6]  # the prompt is 16 quarter notes long
+    assert len(notes) > len(new) > 40
+    assert all(30 <= note.pitch <= 90 for note in new)
+    with wave.open(str(out / "chorale.wav")) as sound:
+        assert sound.getnframes() / sound.getframerate() >= max(note.end for note in notes) - 0.1
+    for name in ("chorale.png", "learning_curve.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    card = json.loads((out / "saved_model" / "1" / "assets.extra" / "model_card.json").read_text())
+    held_out = card["held-out loss (nats a token)"]
+    assert held_out["model"] == pytest.approx(losses["model"], abs=1e-3)
