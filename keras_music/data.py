@@ -28,6 +28,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from keras_music.arguments import whole_number
+
 
 def make_dataset(
     corpus, tokenizer, sequence_length=256, batch_size=64, *, seed=None
@@ -40,8 +42,9 @@ def make_dataset(
       tokenizer: its `encode(piece)` gives ids, shape (time,).
       sequence_length: >= 1, ids a window. Pieces shorter than a window are padded with 0.
       batch_size: >= 1, windows a batch; the last batch may be smaller.
-      seed: a whole number shuffles the windows anew each epoch, in an order that the seed fixes;
-        None (for held-out data) keeps their order.
+      seed: a whole number >= 0 shuffles the windows anew each epoch, in an order that the seed
+        fixes (together with `keras.utils.set_random_seed`, if that was called before: `tf.data`
+        mixes the two); None (for held-out data) keeps their order.
 
     Returns:
       A `tf.data.Dataset` of known cardinality, cached in memory.
@@ -56,9 +59,9 @@ def make_dataset(
       >>> inputs.numpy().tolist(), targets.numpy().tolist()
       ([[1, 3, 4], [5, 2, 0]], [[3, 4, 5], [2, 0, 0]])
     """
-    _check_whole("sequence_length", sequence_length)
-    _check_whole("batch_size", batch_size)
-    pieces = _encode_all(corpus, tokenizer)
+    sequence_length = whole_number("sequence_length", sequence_length, 1)
+    batch_size = whole_number("batch_size", batch_size, 1)
+    pieces = encode_all(corpus, tokenizer)
     num_windows = sum(_num_windows(len(ids), sequence_length) for ids in pieces)
     rows = tf.RaggedTensor.from_row_lengths(np.concatenate(pieces), [len(i) for i in pieces])
     dataset = tf.data.Dataset.from_tensor_slices(rows)
@@ -70,7 +73,9 @@ def make_dataset(
     if seed is not None:
         # Windows are small: the buffer holds all of them, or 100,000 of a large corpus.
         buffer = min(num_windows, 100_000)
-        dataset = dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True)
+        dataset = dataset.shuffle(
+            buffer, seed=whole_number("seed", seed, 0), reshuffle_each_iteration=True
+        )
     dataset = dataset.batch(batch_size, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.map(split_input_target, num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.prefetch(tf.data.AUTOTUNE)
@@ -105,7 +110,8 @@ def window_report(corpus, tokenizer, sequence_length=256) -> pd.DataFrame:
     Columns: `tokens` (with START and END), `windows`, `padding` (zeros added), `shorter` (the
     piece is shorter than one window).
     """
-    pieces = _encode_all(corpus, tokenizer)
+    sequence_length = whole_number("sequence_length", sequence_length, 1)
+    pieces = encode_all(corpus, tokenizer)
     tokens = np.array([len(ids) for ids in pieces])
     num_windows = np.array([_num_windows(n, sequence_length) for n in tokens])
     padding = num_windows * sequence_length - (tokens - 1)
@@ -114,15 +120,21 @@ def window_report(corpus, tokenizer, sequence_length=256) -> pd.DataFrame:
     return pd.DataFrame(table, index=getattr(corpus, "names", None))
 
 
-def _encode_all(corpus, tokenizer):
-    """The pieces' ids; an empty corpus and pieces without anything to predict are refused."""
-    if isinstance(corpus, str):
-        corpus = [corpus]
-    pieces = [np.asarray(tokenizer.encode(piece), np.int32) for piece in corpus]
+def encode_all(corpus, tokenizer) -> list[np.ndarray]:
+    """The ids of each piece of a corpus (or of one piece), int32, shape (time,) each.
+
+    Raises:
+      ValueError: there is no piece, or one with nothing to predict.
+    """
+    one_piece = isinstance(corpus, str) or not hasattr(corpus, "__iter__")
+    pieces = [
+        np.asarray(tokenizer.encode(p), np.int32) for p in ([corpus] if one_piece else corpus)
+    ]
     if not pieces:
+        reason = getattr(corpus, "empty_reason", "it has no pieces")
         raise ValueError(
-            "`corpus` must hold at least one piece. Received: an empty one. Look at the corpus' "
-            "`report`: it says what was dropped and why."
+            f"`corpus` must hold at least one piece. Received: an empty one: {reason}. "
+            "Look at its `report`: it says what was dropped and why."
         )
     if short := [i for i, ids in enumerate(pieces) if len(ids) < 2]:
         raise ValueError(
@@ -136,8 +148,3 @@ def _encode_all(corpus, tokenizer):
 def _num_windows(time, sequence_length):
     """How many windows `windows` cuts from a piece of this many ids."""
     return (time - 2) // sequence_length + 1
-
-
-def _check_whole(name, value):
-    if isinstance(value, bool) or int(value) != value or value < 1:
-        raise ValueError(f"`{name}` must be a whole number >= 1. Received: {name}={value}.")

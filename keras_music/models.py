@@ -22,7 +22,11 @@ J. Schmidhuber, "Long Short-Term Memory" (1997); K. Cho et al., "Learning Phrase
 
 from __future__ import annotations
 
+import numbers
+
 import keras
+
+from keras_music.arguments import whole_number
 
 CELLS = {"gru": keras.layers.GRU, "lstm": keras.layers.LSTM, "rnn": keras.layers.SimpleRNN}
 
@@ -59,20 +63,14 @@ def build_model(
       >>> model.output_shape
       (None, None, 66)
     """
-    for name, value, least in (
-        ("vocab_size", vocab_size, 2),
-        ("embedding_dim", embedding_dim, 1),
-        ("units", units, 1),
-        ("layers", layers, 1),
-    ):
-        if isinstance(value, bool) or int(value) != value or value < least:
-            raise ValueError(
-                f"`{name}` must be a whole number >= {least}. Received: {name}={value}."
-            )
-    if cell not in CELLS:
+    vocab_size = whole_number("vocab_size", vocab_size, 2)
+    embedding_dim = whole_number("embedding_dim", embedding_dim, 1)
+    units = whole_number("units", units, 1)
+    layers = whole_number("layers", layers, 1)
+    if not isinstance(cell, str) or cell not in CELLS:
         raise ValueError(f"`cell` must be one of {sorted(CELLS)}. Received: cell={cell!r}.")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"`dropout` must be at least 0, below 1. Received: dropout={dropout}.")
+    if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` must be at least 0, below 1. Received: dropout={dropout!r}.")
     model = keras.Sequential([keras.Input((None,), dtype="int32")])
     model.add(keras.layers.Embedding(vocab_size, embedding_dim))
     for _ in range(layers):

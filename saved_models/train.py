@@ -10,6 +10,7 @@ the baselines. It can be stopped (Ctrl-C) and started again: it goes on after th
 import argparse
 import os
 import pathlib
+import shutil
 import sys
 import time
 
@@ -71,9 +72,15 @@ def train(name):
     )
     scratch = HERE / f".training-{name}"
     best = scratch / "best.weights.h5"
+    best_loss = None
+    if best.exists():  # of a run that was stopped: only something better may replace it
+        model.load_weights(best)
+        best_loss = evaluation.model_loss(model, valid_ds)
     callbacks = [
         keras.callbacks.BackupAndRestore(scratch, double_checkpoint=True, delete_checkpoint=False),
-        keras.callbacks.ModelCheckpoint(best, save_best_only=True, save_weights_only=True),
+        keras.callbacks.ModelCheckpoint(
+            best, save_best_only=True, save_weights_only=True, initial_value_threshold=best_loss
+        ),
     ]
     model.fit(
         train_ds,
@@ -95,6 +102,7 @@ def train(name):
         "seconds of training": round(time.time() - started),
     }
     print(serving.export(km.OneStep(model, tokenizer), HERE / name, card=card))
+    shutil.rmtree(scratch)
 
 
 if __name__ == "__main__":

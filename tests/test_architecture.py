@@ -14,14 +14,15 @@ FILES = sorted((ROOT / "keras_music").rglob("*.py"))
 # Each part may import the ones named here, and itself.
 MAY_IMPORT = {
     "__init__": set(),
-    "midi": set(),
+    "arguments": set(),
+    "midi": {"arguments"},
     "corpora": {"midi"},
-    "tokenizers": {"midi"},
-    "data": set(),
-    "models": set(),
-    "generation": set(),
+    "tokenizers": {"midi", "arguments"},
+    "data": {"arguments"},
+    "models": {"arguments"},
+    "generation": {"arguments"},
     "evaluation": {"data"},
-    "serving": {"tokenizers", "generation"},
+    "serving": {"tokenizers", "generation", "arguments"},
     "audio": {"midi"},
     "plots": {"midi"},
 }
@@ -38,6 +39,7 @@ def imported(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"relative import in line {node.lineno}"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -51,11 +53,11 @@ def test_imports_run_one_way(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_file_is_a_chapter(path):
-    """At most 400 lines of code and theory, a docstring, functions of at most 60 code lines."""
+    """A docstring, at most 400 lines with it, functions of at most 60 code lines."""
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
     assert ast.get_docstring(tree)
-    assert source.count("\n") <= 440
+    assert source.count("\n") <= 400
     for node in ast.walk(tree):
         assert not isinstance(node, ast.Assert), f"assert in line {node.lineno}"
         if isinstance(node, ast.FunctionDef):

@@ -37,6 +37,10 @@ def test_one_long_text():
         ]
 
 
+def test_sizes_may_be_numpys():
+    assert batches([[1, 5, 2]], Ids(), np.int64(2), np.int32(1)) == [([[1, 5]], [[5, 2]])]
+
+
 def test_a_window_that_fits_exactly_has_no_empty_neighbour():
     assert windows(tf.constant([1, 5, 6, 2]), 3).numpy().tolist() == [[1, 5, 6, 2]]
 
@@ -71,6 +75,10 @@ def test_shuffle_is_seeded_and_new_each_epoch():
     assert sorted(one) == sorted(two) == list(range(10, 60))
     assert [epoch(second), epoch(second)] == [one, two]
     assert epoch(other) != one
+    # The buffer holds all windows: any of them may come first.
+    starts = {epoch(first)[0] for _ in range(40)}
+    assert min(starts) < 20
+    assert max(starts) > 49
 
 
 def test_without_a_seed_nothing_moves():
@@ -108,5 +116,9 @@ def test_errors():
         make_dataset([[1, 2]], Ids(), 0)
     with pytest.raises(ValueError, match="`batch_size` must be a whole number >= 1.*=-1"):
         make_dataset([[1, 2]], Ids(), 4, -1)
+    with pytest.raises(ValueError, match="`seed` must be a whole number >= 0. Received: seed='x'"):
+        make_dataset([[1, 2]], Ids(), seed="x")
+    with pytest.raises(ValueError, match="an empty one: one long text"):
+        make_dataset(km.corpora.Corpus(["abc" * 50]).split()[2], Ids())
     with pytest.raises(ValueError, match="at least 2 ids for each piece.*Received: 1 for piece 1"):
         make_dataset([[1, 2], [1]], Ids())

@@ -40,9 +40,9 @@ def test_repeats_are_better_foretold_by_the_repeater():
 
 
 def test_model_loss_is_the_mean_over_all_targets():
-    """By hand with NumPy: windows of different fillings, weighted by their targets."""
+    """By hand with NumPy: windows of different fillings, weighted by their targets; no dropout."""
     keras.utils.set_random_seed(0)
-    model = km.build_model(12, units=4, embedding_dim=3)
+    model = km.build_model(12, units=4, embedding_dim=3, dropout=0.5)
     tokenizer = km.tokenizers.CharTokenizer("abcdefghi")
     texts = ["abcabcabc", "ihg"]
     sums, count = 0.0, 0
@@ -69,3 +69,10 @@ def test_the_ladder_of_an_untrained_model():
 
 def _rows(rows):
     return [np.array(row, np.int32) for row in rows]
+
+
+def test_one_text_is_one_piece_for_all_predictors():
+    tokenizer = km.tokenizers.CharTokenizer("abc")
+    model = km.build_model(6, units=4, embedding_dim=3)
+    one = ladder(model, tokenizer, "aabca", "abc", sequence_length=4)
+    assert one.equals(ladder(model, tokenizer, ["aabca"], iter(["abc"]), sequence_length=4))

@@ -891,11 +891,13 @@ ROW = "Correct or remove the row."
         ),
         (
             {"ticks_per_quarter": 0},
-            f"`ticks_per_quarter` must be from 1 to 32767. Received: 0. {ROW}",
+            "`ticks_per_quarter` must be a whole number from 1 to 32767. "
+            "Received: ticks_per_quarter=0.",
         ),
         (
             {"ticks_per_quarter": 32768},
-            f"`ticks_per_quarter` must be from 1 to 32767. Received: 32768. {ROW}",
+            "`ticks_per_quarter` must be a whole number from 1 to 32767. "
+            "Received: ticks_per_quarter=32768.",
         ),
     ],
 )

@@ -22,6 +22,11 @@ def test_layers_and_shapes(cell):
     assert not any(getattr(layer, "stateful", False) for layer in model.layers)
 
 
+def test_sizes_may_be_numpys():
+    model = km.build_model(np.int64(20), units=64.0, embedding_dim=np.int32(8))
+    assert model(np.zeros((1, 2), np.int32)).shape == (1, 2, 20)
+
+
 def test_dropout_stands_between_the_layers():
     model = km.build_model(20, units=5, layers=2, dropout=0.5)
     names = [type(layer).__name__ for layer in model.layers]
@@ -71,6 +76,9 @@ def test_a_saved_model_opens_without_keras_music(tmp_path):
     [
         ({"vocab_size": 1}, "`vocab_size` must be a whole number >= 2. Received: vocab_size=1"),
         ({"cell": "gpt"}, r"`cell` must be one of \['gru', 'lstm', 'rnn'\]. Received: cell='gpt'"),
+        ({"units": "big"}, "`units` must be a whole number >= 1. Received: units='big'"),
+        ({"units": None}, "`units` must be a whole number >= 1. Received: units=None"),
+        ({"dropout": "0.5"}, "`dropout` must be at least 0, below 1. Received: dropout='0.5'"),
         ({"units": 0}, "`units` must be a whole number >= 1. Received: units=0"),
         ({"embedding_dim": 1.5}, "`embedding_dim` must be a whole number"),
         ({"layers": True}, "`layers` must be a whole number"),

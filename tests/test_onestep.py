@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_music as km
-from keras_music.generation.onestep import pad_rows
+from keras_music.generation.generator import pad_rows
 
 TOKENIZER = km.tokenizers.CharTokenizer("abcdefghijklmnopqrstuvwxyz ")
 VOCAB_SIZE = TOKENIZER.vocab_size
@@ -228,6 +228,43 @@ def test_prompts_may_be_ids_and_pieces():
     assert [type(p) for p in one_step.generate([piece, ids], 20)] == [km.Piece, km.Piece]
 
 
+class TwoWords:
+    """A user's own tokenizer: the least that generating and exporting need."""
+
+    vocab_size = 3
+    vocabulary = ("PAD", "la", "le")
+
+    def encode(self, text):
+        return np.array([self.vocabulary.index(word) for word in text.split()], np.int32)
+
+    def decode(self, ids):
+        return " ".join(self.vocabulary[i] for i in ids if i)
+
+    def save(self, path):
+        path.write_text("{}")
+
+
+def test_a_tokenizer_of_ones_own(tmp_path):
+    one_step = km.OneStep(km.build_model(3, units=4), TwoWords())
+    text = one_step.generate("la le", num_tokens=5, seed=1)
+    assert text.startswith("la le ")
+    assert len(text.split()) == 7
+    with pytest.raises(ValueError, match="`prompt` must be given"):
+        one_step.generate()
+    path = km.export(one_step, tmp_path)
+    assert km.load(path, tokenizer=TwoWords()).generate("la le", num_tokens=5, seed=1) == text
+
+
+def test_what_was_written_can_be_a_prompt_again(one_step):
+    """Padding and END at the end of a row are dropped."""
+    written = one_step.generate_tokens(["ab", "abcdef"], num_tokens=3, seed=1)
+    more = one_step.generate_tokens(written.tokens, num_tokens=4, seed=1)
+    ends = written.tokens == TOKENIZER.end_id
+    for row in range(2):
+        kept = written.length[row] - ends[row].sum()
+        assert more.tokens[row, :kept].tolist() == written.tokens[row, :kept].tolist()
+
+
 def test_training_on_changes_what_is_generated(one_step):
     model = build(seed=1)
     fresh = km.OneStep(model, TOKENIZER)
@@ -242,18 +279,26 @@ def test_training_on_changes_what_is_generated(one_step):
         ({"temperature": -1}, "`temperature` must be >= 0. Received: temperature=-1"),
         ({"temperature": float("nan")}, "`temperature` must be >= 0. Received: temperature=nan"),
         ({"temperature": float("inf")}, "`temperature` must be >= 0"),
-        ({"temperature": "hot"}, "`temperature` must be a number. Received: temperature=hot"),
-        ({"top_k": -1}, "`top_k` must be >= 0. Received: top_k=-1"),
-        ({"top_k": 1.5}, "`top_k` must be a whole number. Received: top_k=1.5"),
+        ({"temperature": "hot"}, "`temperature` must be >= 0. Received: temperature='hot'"),
+        ({"temperature": 1e39}, "`temperature` must be >= 0"),
+        ({"top_k": -1}, "`top_k` must be a whole number from 0 to 2147483647. Received: top_k=-1"),
+        ({"top_k": 1.5}, "`top_k` must be a whole number from 0 .* Received: top_k=1.5"),
         ({"top_p": 0.0}, "`top_p` must be above 0 and at most 1. Received: top_p=0.0"),
         ({"top_p": 1.01}, "`top_p` must be above 0 and at most 1"),
-        ({"num_tokens": 0}, "`num_tokens` must be >= 1. Received: num_tokens=0"),
-        ({"seed": 0.5}, "`seed` must be a whole number. Received: seed=0.5"),
+        ({"num_tokens": 0}, "`num_tokens` must be a whole number from 1 .* Received: num_tokens=0"),
+        ({"seed": 0.5}, "`seed` must be a whole number from -9223372036854775808 .* seed=0.5"),
         ({"seed": [1, 2]}, "`seed` must be one value, or one for each of the 1 prompts"),
         ({"prompt": "Ä"}, "`text` must be written in the tokenizer's characters. Received: 'Ä'"),
         ({"prompt": []}, "`prompt` must hold at least one prompt"),
-        ({"prompt": [1, 0, 5]}, "`prompt` must hold at least one id and no PAD"),
-        ({"prompt": [1, 999]}, "`ids` must be from 0 to 29. Received: 999"),
+        ({"prompt": [1, 0, 5]}, "`prompt` must hold one piece: no PAD, START or END inside"),
+        ({"prompt": [1, 2, 5]}, "`prompt` must hold one piece: no PAD, START or END inside"),
+        ({"prompt": [1, 1]}, "`prompt` must hold one piece: no PAD, START or END inside"),
+        ({"prompt": [5, 6]}, r"`prompt` must begin with START \(1\). Received: \[5, 6\]"),
+        ({"prompt": [1, 999]}, r"`prompt` must be ids from 0 to 29, shape \(time,\)"),
+        ({"prompt": [1.5, 2]}, "`prompt` must be ids from 0 to 29"),
+        ({"num_tokens": 2**32 + 3}, "`num_tokens` must be a whole number from 1 to 2147483647"),
+        ({"top_k": 2**32 + 1}, "`top_k` must be a whole number from 0 to 2147483647"),
+        ({"seed": 2**63}, "`seed` must be a whole number from -9223372036854775808 to 9223372036"),
     ],
 )
 def test_errors(one_step, arguments, sentence):
@@ -284,6 +329,14 @@ def test_models_that_cannot_be_stepped_are_refused():
         km.OneStep(sequential(keras.layers.GRU(4), keras.layers.Dense(VOCAB_SIZE)), TOKENIZER)
     with pytest.raises(ValueError, match=r"`model` must give logits of shape \(batch, time, 30\)"):
         km.OneStep(km.build_model(31, units=4), TOKENIZER)
+    softmax = keras.layers.Dense(VOCAB_SIZE, activation="softmax")
+    gru = keras.layers.GRU(4, return_sequences=True)
+    with pytest.raises(ValueError, match="must end with scores .* from a softmax"):
+        km.OneStep(sequential(gru, softmax), TOKENIZER)
+    with pytest.raises(ValueError, match="`model` must be built"):
+        km.OneStep(keras.Sequential([keras.layers.Embedding(30, 4), dense]), TOKENIZER)
+    with pytest.raises(ValueError, match="`tokenizer` must be the tokenizer .*NoneType"):
+        km.OneStep(build(), None)
     functional = keras.Model(*[[keras.Input((None,))]] * 2)
     with pytest.raises(ValueError, match="`model` must be a keras.Sequential"):
         km.OneStep(functional, TOKENIZER)

@@ -13,7 +13,7 @@
 # Keras 3, and measures what it learns on text that it has never seen.
 
 # %%
-# In Colab, run this first: %pip install "keras_music[tutorials]"
+# In Colab, clone the repository first and run: %pip install -e ".[tutorials]"
 import os
 import pathlib
 import time
@@ -255,9 +255,9 @@ if not same:
 # 1. Write the temperature by hand: divide `scores` by 0.5 before the softmax. *Check:* the largest
 #    of the four probabilities above grows, and all of them still sum to 1.
 # 2. Draw with `top_k=1`. *Check:* it is the text of temperature 0, whatever the seed.
-# 3. Train on folk tunes instead: `corpus = km.corpora.folk_tunes()`, and `train, valid, test =
-#    corpus.split(seed=0)`. *Check:* the loss before training is again close to ln(V), for
-#    another V.
+# 3. Look at another language: `tunes = km.corpora.folk_tunes()` are melodies written as text. Print
+#    `tunes[0]`, make a `CharTokenizer(tunes)` and an untrained model for it. *Check:* its loss on
+#    the first batch of `km.make_dataset(tunes, ...)` is again close to ln(V), for another V.
 #
 # ## References
 #

@@ -10,14 +10,14 @@
 # - `out/saved_model/1/`: the generator, ready for TensorFlow Serving.
 #
 # You need Python, and no more: no music theory, no deep learning.
-# It takes three to four minutes on two CPU cores; no GPU, and no download beyond pip.
+# It takes about two minutes on two CPU cores; no GPU, and no download beyond pip.
 #
 # **The idea.** Music is written as a sequence of tokens. The network reads the tokens one by one
 # and says after each how likely every possible next token is. If it is good at that, we let it
 # roll dice with its own probabilities, write down the result, read that, and go on: it composes.
 
 # %%
-# In Colab, run this first: %pip install "keras_music[tutorials]"
+# In Colab, clone the repository first and run: %pip install -e ".[tutorials]"
 import json
 import os
 import pathlib
@@ -103,9 +103,9 @@ print(f"{train_ds.cardinality()} batches of 32 windows of {SEQUENCE_LENGTH} toke
 # for each of the 359 possible next tokens.
 
 # %%
-UNITS, EPOCHS = 256, 12
+CELL, UNITS, EPOCHS = "gru", 256, 12
 keras.utils.set_random_seed(0)
-model = km.build_model(tokenizer.vocab_size, cell="gru", embedding_dim=64, units=UNITS)
+model = km.build_model(tokenizer.vocab_size, cell=CELL, embedding_dim=64, units=UNITS)
 model.compile(
     keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(6e-3, EPOCHS * len(train_ds))),
     keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0),
@@ -119,7 +119,7 @@ model.summary()
 # last finished epoch.
 
 # %%
-backup = keras.callbacks.BackupAndRestore(out / f"training_{UNITS}", double_checkpoint=True)
+backup = keras.callbacks.BackupAndRestore(out / f"training_{CELL}_{UNITS}", double_checkpoint=True)
 history = model.fit(
     train_ds,
     validation_data=valid_ds,
@@ -232,7 +232,7 @@ print(f"{version}: loaded in a new process, it writes the same {len(piece)} note
 #
 # 1. Generate with `temperature=0` and then `temperature=1.5`. What does boredom look like in the
 #    piano roll, what does chaos? *Check:* with 0, two seeds give the same piece.
-# 2. Replace `cell="gru"` by `"rnn"` and by `"lstm"`. *Check:* `model.count_params()` is smallest
+# 2. Set `CELL` to `"rnn"` and to `"lstm"`. *Check:* `model.count_params()` is smallest
 #    for the RNN and largest for the LSTM; compare their held-out losses.
 # 3. Measure how surprising one held-out chorale is:
 #    `km.evaluation.model_loss(model, km.make_dataset(test[:1], tokenizer, SEQUENCE_LENGTH))`.

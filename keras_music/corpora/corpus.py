@@ -77,7 +77,7 @@ class Corpus(Sequence):
         self._is_text = kinds == {str}
         self._dropped = tuple(dropped)
         self._keys = None if keys is None else tuple(keys)
-        self._empty = empty or "it was made from no pieces"
+        self.empty_reason = empty or "it was made from no pieces"
 
     def __len__(self):
         return len(self._pieces)
@@ -89,7 +89,7 @@ class Corpus(Sequence):
         if isinstance(index, slice):
             return self._subset(range(len(self))[index], self.name)
         if not self._pieces:
-            raise IndexError(f"Corpus {self.name!r} is empty: {self._empty}.")
+            raise IndexError(f"Corpus {self.name!r} is empty: {self.empty_reason}.")
         index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"Corpus {self.name!r} has {len(self)} pieces. Received: {index}.")

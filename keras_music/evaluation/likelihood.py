@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from keras_music.data import make_dataset
+from keras_music.data import encode_all, make_dataset
 
 
 def uniform(vocab_size: int) -> float:
@@ -93,8 +93,9 @@ def ladder(model, tokenizer, train, held_out, sequence_length=256, batch_size=64
     Returns:
       A `pandas.Series`, four floats by name.
     """
-    train_ids = [tokenizer.encode(piece) for piece in train]
-    held_out_ids = [tokenizer.encode(piece) for piece in held_out]
+    train_ids = encode_all(train, tokenizer)
+    held_out = held_out if isinstance(held_out, str) else list(held_out)
+    held_out_ids = encode_all(held_out, tokenizer)
     vocab_size = tokenizer.vocab_size
     dataset = make_dataset(held_out, tokenizer, sequence_length, batch_size)
     losses = {

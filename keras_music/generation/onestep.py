@@ -32,15 +32,13 @@ the graph, every row has its own controls, and state is an argument.
 
 from __future__ import annotations
 
-import typing
-
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_music.generation.generator import PAD, Generated, Generator, pad_rows
 from keras_music.generation.sampling import sample, uniforms
 
-PAD = 0
 # Layers that treat each moment by itself: what they do to a sequence they do to one moment of it.
 POINTWISE = (
     keras.layers.Embedding,
@@ -57,87 +55,6 @@ POINTWISE = (
     keras.layers.Rescaling,
     keras.layers.Identity,
 )
-
-
-class Generated(typing.NamedTuple):
-    """What a generator wrote, one row a prompt.
-
-    tokens: int32 (batch, time), prompts included, padded with 0; length: int32 (batch,), ids of
-    each row, prompt included; log_prob: float32 (batch,), the summed log-probability of what was
-    drawn, in the distribution from which it was drawn (after temperature, top-k and top-p).
-    """
-
-    tokens: np.ndarray
-    length: np.ndarray
-    log_prob: np.ndarray
-
-
-class Generator:
-    """What a trained model and a loaded SavedModel have in common: `generate`.
-
-    A subclass has a `tokenizer` and writes `_generate(prompts, controls) -> Generated`, where
-    `prompts` is a list of id rows and `controls` a dict of arrays with one value a row.
-    """
-
-    tokenizer = None
-
-    def generate(self, prompt=None, num_tokens=256, temperature=1.0, top_k=0, top_p=1.0, seed=0):
-        """Continues one prompt, or many at once.
-
-        Args:
-          prompt: a `Piece` or a str, as the tokenizer encodes it; or ids, shape (time,); or a
-            list of these; None begins from nothing.
-          num_tokens: >= 1, how many ids are drawn at most (fewer if END is drawn).
-          temperature: >= 0; 1 is the network's own opinion, 0 always takes the likeliest id.
-          top_k: >= 0; draw among the k likeliest ids; 0 means all.
-          top_p: 0 < top_p <= 1; draw among the likeliest ids that together have this
-            probability; 1 means all.
-          seed: a whole number. The same seed gives the same music; another seed, other music.
-
-          With many prompts every control may be a list with one value for each. A single seed
-          gives row i the seed `seed + i`, so that equal prompts get different continuations.
-
-        Returns:
-          What the tokenizer decodes (a `Piece` or a str), prompt included; a list for a list.
-
-        Raises:
-          ValueError: a control is out of range, or the prompt cannot be encoded.
-        """
-        many = _is_many(prompt)
-        written = self.generate_tokens(prompt, num_tokens, temperature, top_k, top_p, seed)
-        rows = zip(written.tokens, written.length, strict=True)
-        decoded = [self.tokenizer.decode(tokens[:length]) for tokens, length in rows]
-        return decoded if many else decoded[0]
-
-    def generate_tokens(
-        self, prompt=None, num_tokens=256, temperature=1.0, top_k=0, top_p=1.0, seed=0
-    ) -> Generated:
-        """As `generate`, but returns ids: a `Generated` with one row a prompt."""
-        prompts = [self._encode(p) for p in (prompt if _is_many(prompt) else [prompt])]
-        controls = _check_controls(
-            len(prompts),
-            num_tokens=num_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
-        )
-        return self._generate(prompts, controls)
-
-    def _encode(self, prompt):
-        """One prompt as ids, without the END that would say that nothing follows."""
-        if prompt is None:
-            return np.array([self.tokenizer.start_id], np.int32)
-        if isinstance(prompt, np.ndarray | list | tuple):
-            ids = self.tokenizer.table.check(prompt)
-            if not len(ids) or (ids == PAD).any():
-                raise ValueError(
-                    "`prompt` must hold at least one id and no PAD (0). "
-                    f"Received: {ids.tolist()[:20]}. Begin with START (1)."
-                )
-        else:
-            ids = np.asarray(self.tokenizer.encode(prompt), np.int32)
-        return ids[:-1] if len(ids) > 1 and ids[-1] == self.tokenizer.end_id else ids
 
 
 class OneStep(Generator):
@@ -162,6 +79,11 @@ class OneStep(Generator):
     """
 
     def __init__(self, model, tokenizer):
+        if not hasattr(tokenizer, "vocab_size"):
+            raise ValueError(
+                "`tokenizer` must be the tokenizer with which the model was trained. "
+                f"Received: {type(tokenizer).__name__}."
+            )
         self.model = model
         self.tokenizer = tokenizer
         self._plan = _plan(model)
@@ -233,9 +155,10 @@ class OneStep(Generator):
             ids = tf.where(given | free, ids, PAD)
             length = length + tf.cast(free, tf.int32)
             log_prob = log_prob + tf.where(free, its_log_prob, 0.0)
-            ended = ended | free & ((ids == self._end_id()) | (t + 1 >= stop))
+            ended = ended | free & ((ids == end_id) | (t + 1 >= stop))
             return t, ids, state, length, log_prob, ended, written.write(t, ids)
 
+        end_id = -1 if self.end_id is None else self.end_id
         batch = tf.shape(prompt)[0]
         written = tf.TensorArray(tf.int32, size=last + 1, element_shape=[None])
         t, _, _, length, log_prob, _, written = tf.while_loop(
@@ -247,7 +170,7 @@ class OneStep(Generator):
                 self.initial_state(batch),
                 prompt_length,
                 tf.zeros([batch]),
-                num_tokens <= 0,
+                tf.zeros_like(num_tokens, tf.bool),
                 written.write(0, prompt[:, 0]),
             ),
         )
@@ -293,23 +216,10 @@ class OneStep(Generator):
     def never(self):
         """0 for ids that may be drawn and -inf for PAD and START; float32 (vocab_size,)."""
         forbidden = np.zeros(self.tokenizer.vocab_size, np.float32)
-        forbidden[[PAD, getattr(self.tokenizer, "start_id", PAD)]] = -np.inf
+        forbidden[PAD] = -np.inf
+        if self.start_id is not None:
+            forbidden[self.start_id] = -np.inf
         return tf.constant(forbidden)
-
-    def _end_id(self):
-        return getattr(self.tokenizer, "end_id", -1)
-
-
-def pad_rows(rows):
-    """Rows of ids of different lengths -> int32 (batch, time), padded with 0 at the end.
-
-    >>> pad_rows([[1, 5], [1, 6, 7]]).tolist()
-    [[1, 5, 0], [1, 6, 7]]
-    """
-    padded = np.zeros((len(rows), max(map(len, rows))), np.int32)
-    for padded_row, row in zip(padded, rows, strict=True):
-        padded_row[: len(row)] = row
-    return padded
 
 
 def _plan(model):
@@ -318,6 +228,16 @@ def _plan(model):
         raise ValueError(
             "`model` must be a keras.Sequential. "
             f"Received: {type(model).__name__}. `keras_music.build_model` makes one."
+        )
+    if not model.built:
+        raise ValueError(
+            "`model` must be built. Received: one without weights. Begin it with "
+            'keras.Input((None,), dtype="int32"), or call it once.'
+        )
+    if getattr(model.layers[-1], "activation", None) is keras.activations.softmax:
+        raise ValueError(
+            "`model` must end with scores (logits). Received: probabilities from a softmax. "
+            "Remove the activation of the last layer and train with from_logits=True."
         )
     plan = []
     for layer in model.layers:
@@ -344,43 +264,3 @@ def _state_size(layer):
     """The sizes of a recurrent layer's state tensors, nested as its cell wants them."""
     size = layer.cell.state_size
     return list(size) if isinstance(size, list | tuple) else [size]
-
-
-def _is_many(prompt):
-    """Whether this is a list of prompts, and not one prompt (of ids, perhaps)."""
-    if isinstance(prompt, np.ndarray):
-        return prompt.ndim == 2
-    if isinstance(prompt, str) or not hasattr(prompt, "__getitem__"):
-        return False
-    return not (len(prompt) and isinstance(prompt[0], int | np.integer))
-
-
-def _check_controls(batch_size, **controls):
-    """Each control as an array with one value a row; seeds of equal rows are made different."""
-    if not batch_size:
-        raise ValueError("`prompt` must hold at least one prompt. Received: an empty list.")
-    rules = {
-        "num_tokens": (lambda v: v >= 1, ">= 1", np.int32),
-        "temperature": (lambda v: (v >= 0) & np.isfinite(v), ">= 0", np.float32),
-        "top_k": (lambda v: v >= 0, ">= 0", np.int32),
-        "top_p": (lambda v: (v > 0) & (v <= 1), "above 0 and at most 1", np.float32),
-        "seed": (lambda v: v == v, "a whole number", np.int64),
-    }
-    checked = {}
-    for name, value in controls.items():
-        is_right, rule, dtype = rules[name]
-        array = np.asarray(value)
-        if array.shape not in ((), (batch_size,)):
-            raise ValueError(
-                f"`{name}` must be one value, or one for each of the {batch_size} prompts. "
-                f"Received: shape {array.shape}."
-            )
-        whole = dtype is not np.float32
-        if array.dtype.kind not in ("iu" if whole else "iuf"):
-            kind = "a whole number" if whole else "a number"
-            raise ValueError(f"`{name}` must be {kind}. Received: {name}={value}.")
-        if not is_right(array).all():
-            raise ValueError(f"`{name}` must be {rule}. Received: {name}={value}.")
-        row = np.arange(batch_size) if name == "seed" and array.ndim == 0 else 0
-        checked[name] = (np.broadcast_to(array, batch_size) + row).astype(dtype)
-    return checked

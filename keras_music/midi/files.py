@@ -93,6 +93,11 @@ def midi_bytes(piece: Piece) -> bytes:
     """
     import symusic
 
+    if not isinstance(piece, Piece):
+        raise ValueError(
+            f"`piece` must be a Piece. Received: {type(piece).__name__}. "
+            "Write the pieces of a list one by one."
+        )
     score = symusic.Score(piece.ticks_per_quarter)
     tempos, ticks = _write_tempos(piece)
     for tick, per_quarter in tempos.items():
@@ -125,7 +130,7 @@ def write_midi(piece: Piece, path) -> pathlib.Path:
 
 def write_atomically(path, data: bytes) -> pathlib.Path:
     """Writes bytes under a temporary name beside `path`, then renames: never half a file."""
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +156,7 @@ def _read_source(source):
     """The bytes, the piece's name, and how an error message calls the source."""
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source), "", "The MIDI data"
-    path = pathlib.Path(source)
+    path = pathlib.Path(source).expanduser()
     if not path.exists():
         raise FileNotFoundError(
             f"There is no file {path}. Check the path (the current folder is {pathlib.Path.cwd()})."

@@ -18,6 +18,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from keras_music.arguments import whole_number
+
 NOTE_DTYPES = {
     "pitch": "int64",
     "velocity": "int64",
@@ -79,8 +81,8 @@ class Piece:
         pedals = _table("pedals", self.pedals, PEDAL_DTYPES, {"track": 0})
         _check_times("pedals", pedals)
         put("pedals", pedals.sort_values(["start", "track", "end"], ignore_index=True))
-        _check_range("ticks_per_quarter", self.ticks_per_quarter, 1, 32767)
-        put("ticks_per_quarter", int(self.ticks_per_quarter))
+        ticks = whole_number("ticks_per_quarter", self.ticks_per_quarter, 1, 32767)
+        put("ticks_per_quarter", ticks)
 
     def __len__(self):
         """The number of notes."""

@@ -33,13 +33,17 @@ import pathlib
 import shutil
 import tempfile
 
+import numpy as np
 import tensorflow as tf
 
 from keras_music import tokenizers
-from keras_music.generation.onestep import Generated, Generator, pad_rows
+from keras_music.arguments import whole_number
+from keras_music.generation.generator import Generated, Generator, pad_rows
+from keras_music.generation.onestep import OneStep
 from keras_music.generation.sampling import sample, uniforms
 from keras_music.serving.lint import check_saved_model
 
+MAX_NUM_TOKENS = 1_000_000
 CONTROLS = [
     tf.TensorSpec([None], tf.float32, name="temperature"),
     tf.TensorSpec([None], tf.int32, name="top_k"),
@@ -55,8 +59,8 @@ def export(one_step, path, *, max_num_tokens=4096, card=None) -> pathlib.Path:
       one_step: a `keras_music.OneStep`.
       path: the model's folder, such as "saved_models/bach". The next free whole number below it
         becomes the version: saved_models/bach/1, then /2.
-      max_num_tokens: >= 1, the most ids that one request may ask for.
-      card: a dict for the model card (data, split, loss, command); anything that JSON holds.
+      max_num_tokens: 1-1,000,000, the most ids that one request may ask for.
+      card: a dict for the model card (data, split, loss, command): text, numbers, arrays, tables.
 
     Returns:
       The folder of the version.
@@ -65,12 +69,20 @@ def export(one_step, path, *, max_num_tokens=4096, card=None) -> pathlib.Path:
       ValueError: an argument is out of range, or the graph could not be served.
       OSError: the folder cannot be written to.
     """
-    if int(max_num_tokens) != max_num_tokens or max_num_tokens < 1:
+    if not isinstance(one_step, OneStep):
         raise ValueError(
-            f"`max_num_tokens` must be a whole number >= 1. Received: {max_num_tokens}."
+            f"`one_step` must be a keras_music.OneStep. Received: {type(one_step).__name__}. "
+            "Make one with keras_music.OneStep(model, tokenizer)."
         )
-    card = json.dumps(_card(one_step, max_num_tokens) | (card or {}), indent=1)
-    path = pathlib.Path(path)
+    max_num_tokens = whole_number("max_num_tokens", max_num_tokens, 1, MAX_NUM_TOKENS)
+    for weight in one_step.model.weights:
+        if not np.isfinite(weight.numpy()).all():
+            raise ValueError(
+                f"`one_step` must have weights that are numbers. Received: NaN in {weight.path}. "
+                "Training has diverged: lower the learning rate, or load an earlier checkpoint."
+            )
+    card = _card_json(one_step, max_num_tokens, card)
+    path = pathlib.Path(path).expanduser()
     temporary = None
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -81,7 +93,7 @@ def export(one_step, path, *, max_num_tokens=4096, card=None) -> pathlib.Path:
         # C++ loader fills the ones that the signatures read.
         module = tf.Module()
         module.weights = [variable.value for variable in one_step.model.weights]
-        signatures = _Signatures(one_step, int(max_num_tokens)).functions()
+        signatures = _Signatures(one_step, max_num_tokens).functions()
         tf.saved_model.save(module, str(temporary), signatures=signatures)
         if problems := check_saved_model(temporary):
             raise ValueError(
@@ -89,7 +101,7 @@ def export(one_step, path, *, max_num_tokens=4096, card=None) -> pathlib.Path:
             )
         extra = temporary / "assets.extra"
         extra.mkdir()
-        (extra / "tokenizer.json").write_text(one_step.tokenizer.to_json(), encoding="utf-8")
+        one_step.tokenizer.save(extra / "tokenizer.json")
         (extra / "model_card.json").write_text(card, encoding="utf-8")
         return _publish(temporary, path)
     except (OSError, tf.errors.OpError) as error:
@@ -102,25 +114,27 @@ def export(one_step, path, *, max_num_tokens=4096, card=None) -> pathlib.Path:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load(path) -> LoadedModel:
+def load(path, tokenizer=None) -> LoadedModel:
     """Loads what `export` wrote; it generates from the graph alone, without the Keras model.
 
     Args:
       path: the model's folder (its highest version is taken) or the folder of one version.
+      tokenizer: needed only for a tokenizer that is not one of this package's.
 
     Raises:
       FileNotFoundError: there is no exported model.
       ValueError: it was not exported by this package.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     if not (path / "saved_model.pb").is_file():
-        if not (versions := _versions(path)):
+        whole = [v for v in _versions(path) if (path / str(v) / "saved_model.pb").is_file()]
+        if not whole:
             raise FileNotFoundError(
                 f"There is no exported model in {path}. `keras_music.export(one_step, path)` "
                 f"writes one (the current folder is {pathlib.Path.cwd()})."
             )
-        path = path / str(max(versions))
-    return LoadedModel(path)
+        path = path / str(max(whole))
+    return LoadedModel(path, tokenizer)
 
 
 class LoadedModel(Generator):
@@ -131,18 +145,14 @@ class LoadedModel(Generator):
       signatures: the functions of the SavedModel by name, from tensors to a dict of tensors.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, tokenizer=None):
         self.path = pathlib.Path(path)
         extra = self.path / "assets.extra"
         try:
-            source = str(extra / "tokenizer.json")
-            text = (extra / "tokenizer.json").read_text(encoding="utf-8")
-            self.tokenizer = tokenizers.from_json(text, source=source)
+            self.tokenizer = tokenizer or tokenizers.load(extra / "tokenizer.json")
             self.card = json.loads((extra / "model_card.json").read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise ValueError(
-                f"{self.path} was not exported by keras_music: it has no {error.filename}."
-            ) from None
+            raise ValueError(f"{self.path} was not exported by keras_music. {error}") from None
         self._loaded = tf.saved_model.load(str(self.path))  # it must outlive its signatures
         self.signatures = dict(self._loaded.signatures)
 
@@ -181,7 +191,7 @@ class _Signatures:
         else:
             prompt = _spec("prompt", [None, None], tf.int32)
         states = [
-            _spec(f"state_{i}", [None, *state.shape[1:]], state.dtype)
+            _spec(f"state_{i}", [None, *state.shape[1:]], tf.float32)
             for i, state in enumerate(self.one_step.initial_state(1))
         ]
         states.append(_spec(f"state_{len(states)}", [None], tf.int32))
@@ -217,8 +227,12 @@ class _Signatures:
             _check(states[-1] >= 0, f"`state_{len(states) - 1}` must be >= 0", states[-1]),
             self._in_vocabulary("token", token, 1),
         ]
+        # The state travels as float32, whatever the model computes in: any client can send that.
+        blank = self.one_step.initial_state(1)
+        own = [tf.cast(s, zero.dtype) for s, zero in zip(states[:-1], blank, strict=True)]
         with tf.control_dependencies(checks):
-            logits, new = self.one_step.step(tf.identity(token), tuple(states[:-1]))
+            logits, new = self.one_step.step(tf.identity(token), own)
+        new = [tf.cast(state, tf.float32) for state in new]
         fed = states[-1] + 1
         next_token, log_prob = sample(
             logits + self.one_step.never(), uniforms(seed, fed), temperature, top_k, top_p
@@ -313,19 +327,31 @@ def _rows(specs, inputs):
         return {name: tf.identity(tensor) for name, tensor in tensors.items()}
 
 
-def _card(one_step, max_num_tokens):
+def _card_json(one_step, max_num_tokens, card):
+    """The model card as JSON text: what the caller says of the model, and what it is."""
     layers = [
         {"layer": type(layer).__name__, "parameters": layer.count_params()}
         for layer in one_step.model.layers
     ]
-    return {
+    facts = {
         "model": layers,
         "parameters": int(one_step.model.count_params()),
         "tokenizer": type(one_step.tokenizer).__name__,
         "vocab_size": one_step.tokenizer.vocab_size,
-        "max_num_tokens": int(max_num_tokens),
+        "max_num_tokens": max_num_tokens,
         "tensorflow": tf.__version__,
     }
+
+    def plain(value):
+        """Arrays and NumPy numbers as lists and numbers, tables as dicts, all else as text."""
+        for method in ("to_dict", "tolist"):
+            if hasattr(value, method):
+                return getattr(value, method)()
+        return str(value)
+
+    if not isinstance(card or {}, dict):
+        raise ValueError(f"`card` must be a dict. Received: {type(card).__name__}.")
+    return json.dumps((card or {}) | facts, indent=1, default=plain)
 
 
 def _publish(temporary, path):

@@ -2,7 +2,8 @@
 
 Every tokenizer has `encode(piece) -> ids` (int32, shape (time,)), `decode(ids) -> piece`,
 `vocabulary`, `vocab_size`, `save(path)`; `load(path)` brings any of them back. Id 0 is `PAD`,
-1 `START`, 2 `END`. Anything with these methods can take a tokenizer's place in the package.
+1 `START`, 2 `END`. Anything with `encode`, `decode`, `vocab_size` and `save` can take a tokenizer's
+place in the package; `start_id` and `end_id` are used where it has them.
 
 What these files do not do: no neural network, no TensorFlow at import.
 """

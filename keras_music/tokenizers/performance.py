@@ -24,8 +24,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_music.arguments import whole_number
 from keras_music.midi import Piece
 from keras_music.tokenizers.vocabulary import SPECIAL, Tokenizer, Vocabulary
+
+MAX_TOKENS = 10_000_000  # a file of a few bytes can claim to last for years
 
 
 class PerformanceTokenizer(Tokenizer):
@@ -52,23 +55,12 @@ class PerformanceTokenizer(Tokenizer):
     """
 
     def __init__(self, steps_per_second=100, velocity_bins=32, max_shift_steps=None, program=0):
+        self.steps_per_second = whole_number("steps_per_second", steps_per_second, 1, 1000)
+        self.velocity_bins = whole_number("velocity_bins", velocity_bins, 0, 127)
         if max_shift_steps is None:
-            max_shift_steps = steps_per_second
-        for name, value, low, high in (
-            ("steps_per_second", steps_per_second, 1, 1000),
-            ("velocity_bins", velocity_bins, 0, 127),
-            ("max_shift_steps", max_shift_steps, 1, 10000),
-            ("program", program, 0, 127),
-        ):
-            if int(value) != value or not low <= value <= high:
-                raise ValueError(
-                    f"`{name}` must be a whole number from {low} to {high}. "
-                    f"Received: {name}={value}."
-                )
-        self.steps_per_second = int(steps_per_second)
-        self.velocity_bins = int(velocity_bins)
-        self.max_shift_steps = int(max_shift_steps)
-        self.program = int(program)
+            max_shift_steps = self.steps_per_second
+        self.max_shift_steps = whole_number("max_shift_steps", max_shift_steps, 1, 10000)
+        self.program = whole_number("program", program, 0, 127)
         rows = [*SPECIAL, ("NOTE_ON", 0, 127), ("NOTE_OFF", 0, 127)]
         rows += [("TIME_SHIFT", 1, self.max_shift_steps)]
         rows += [("VELOCITY", 1, self.velocity_bins)] if self.velocity_bins else []
@@ -99,7 +91,15 @@ class PerformanceTokenizer(Tokenizer):
         pitch is pressed again while it sounds, every onset is kept and the pitch goes on sounding
         to the last of the ends; presses of one pitch in one step are one press, at the highest
         velocity. Encoding what was decoded gives the same ids again.
+
+        Raises:
+          ValueError: it is no `Piece`, or one of over 10 million tokens.
         """
+        if not isinstance(piece, Piece):
+            raise ValueError(
+                f"`piece` must be a Piece. Received: {type(piece).__name__}. "
+                "`keras_music.read_midi(path)` makes one; text needs a `CharTokenizer`."
+            )
         pitch, start, end, velocity = self._quantise(piece)
         num = len(pitch)
         # Two events a note: releases (0) come before presses (1) of the same step.
@@ -143,6 +143,11 @@ class PerformanceTokenizer(Tokenizer):
         changes = is_on.astype(bool) & (heard != before)
         # Each event becomes: full waits, the rest of the wait, a velocity, the key.
         counts = full + (rest > 0) + changes + 1
+        if counts.sum() > MAX_TOKENS:
+            raise ValueError(
+                f"`piece` must give at most {MAX_TOKENS} tokens. Received: {counts.sum()}, for "
+                f"{wait.sum() / self.steps_per_second:.0f} s. Crop the piece."
+            )
         stop = np.cumsum(counts) + 1
         ids = np.full(stop[-1] + 1 if len(stop) else 2, self.table.ids("TIME_SHIFT", longest))
         ids[0], ids[-1] = self.start_id, self.end_id

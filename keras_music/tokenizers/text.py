@@ -44,7 +44,13 @@ class CharTokenizer(Tokenizer):
 
     def __init__(self, text):
         texts = [text] if isinstance(text, str) else text
-        characters = sorted(set().union(*[set(t) for t in texts]))
+        texts = list(texts)
+        if wrong := [t for t in texts if not isinstance(t, str)]:
+            raise ValueError(
+                "`text` must be a str or hold nothing else. "
+                f"Received: {type(wrong[0]).__name__}. Music needs a `PerformanceTokenizer`."
+            )
+        characters = sorted(set().union(*texts))
         if not characters:
             raise ValueError(
                 "`text` must hold at least one character. Received: none. Give the training text."
