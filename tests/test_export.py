@@ -230,7 +230,7 @@ def test_scores_that_are_not_numbers_are_an_error_in_the_graph(tmp_path, monkeyp
     inputs = {"prompt": ["abc"]} | controls(1)
     (answer,) = cpp_loader.run_in_fresh_process(path, [("generate", inputs)])
     assert isinstance(answer, cpp_loader.CppError)
-    assert "The model's scores are not numbers" in answer.message
+    assert "The scores of the model are not numbers" in answer.message
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])

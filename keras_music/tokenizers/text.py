@@ -108,7 +108,7 @@ class CharTokenizer(Tokenizer):
         index = tf.minimum(index, len(self._code_points) - 1)
         unknown = points.flat_values[tf.gather(known, index) != points.flat_values]
         shown = tf.strings.unicode_encode(unknown[:10], "UTF-8")
-        message = "`prompt` must be written in the model's characters. It does not know:"
+        message = "`prompt` must be written in the characters of the model. It does not know:"
         check = tf.debugging.Assert(tf.size(unknown) == 0, [message, shown])
         with tf.control_dependencies([check] if check is not None else []):
             ids = points.with_flat_values(index + int(self.table.ids("CHAR")))
