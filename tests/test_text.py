@@ -125,7 +125,7 @@ def test_the_graph_gives_what_python_gives(texts):
 
 
 def test_the_graph_names_an_unknown_character():
-    message = "`prompt` must be written in the model"
+    message = "`prompt` must be written in the characters of the model"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message) as caught:
         ENCODE(tf.constant(["Az", "AzöxAq"]))
     assert "[öxq]" in str(caught.value)
