@@ -41,7 +41,7 @@ import wave as wave_files
 
 import numpy as np
 
-from keras_music.midi import Piece, midi_bytes, to_pretty_midi, write_atomically
+from keras_music.midi import Piece, check_piece, midi_bytes, to_pretty_midi, write_atomically
 
 PEAK = 10 ** (-1 / 20)  # of full scale, 0.891: louder would risk clipping in a player's resampler
 TAIL_SECONDS = 1.0
@@ -77,7 +77,7 @@ def render(piece, sample_rate=44100, instruments="auto", soundfont=None) -> np.n
       >>> wave.shape, wave.dtype.name, round(float(abs(wave).max()), 3)
       ((24000,), 'float32', 0.891)
     """
-    _check_piece(piece)
+    check_piece(piece, needs_notes=True)
     _check_sample_rate(sample_rate)
     name = engine(instruments, soundfont)
     if name == "sines":
@@ -272,19 +272,6 @@ def _damaged_soundfont(soundfont, reason):
         f"`soundfont` must be a complete SoundFont 2 file. Received: {soundfont} ({reason}). "
         "Download it again, or leave `soundfont` out."
     )
-
-
-def _check_piece(piece):
-    if not isinstance(piece, Piece):
-        raise ValueError(
-            f"`piece` must be a Piece. Received: {type(piece).__name__}. "
-            "Read a MIDI file with `keras_music.read_midi(path)`."
-        )
-    if not len(piece):
-        raise ValueError(
-            f"`piece` must have at least one note. Received: {piece!r}. "
-            "Generate more tokens, or give another piece."
-        )
 
 
 def _check_sample_rate(sample_rate):

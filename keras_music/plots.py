@@ -35,7 +35,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from keras_music.midi import Piece, write_atomically
+from keras_music.midi import check_piece, write_atomically
 
 BLUE, ORANGE = "#0072B2", "#E69F00"
 GREY = "#595959"
@@ -77,7 +77,7 @@ def piano_roll(piece, path=None, prompt_end=None, title=None) -> Figure:
       >>> piano_roll(piece, prompt_end=0.5).axes[0].get_xlabel()
       'time (seconds)'
     """
-    _check_piece(piece)
+    check_piece(piece, needs_notes=True)
     _check_prompt_end(prompt_end)
     seconds = max(piece.duration, prompt_end or 0.0) or 1.0
     low, high = _pitch_limits(piece.notes["pitch"])
@@ -277,19 +277,6 @@ def _png_bytes(figure, dpi):
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
     return buffer.getvalue()
-
-
-def _check_piece(piece):
-    if not isinstance(piece, Piece):
-        raise ValueError(
-            f"`piece` must be a Piece. Received: {type(piece).__name__}. "
-            "Read a MIDI file with `keras_music.read_midi(path)`."
-        )
-    if not len(piece):
-        raise ValueError(
-            f"`piece` must have at least one note. Received: {piece!r}. "
-            "Generate more tokens, or give another piece."
-        )
 
 
 def _check_prompt_end(prompt_end):

@@ -905,3 +905,17 @@ def test_impossible_pieces(arguments, sentence):
     pattern = re.escape(sentence).replace(re.escape("..."), ".+")
     with pytest.raises(ValueError, match=f"^{pattern}$"):
         Piece(**({"notes": []} | arguments))
+
+
+@pytest.mark.parametrize("wrong", [[Piece([])], "song.mid", None])
+def test_only_a_piece_can_be_written(wrong, tmp_path):
+    with pytest.raises(ValueError, match="`piece` must be a Piece. Received: .*one by one"):
+        write_midi(wrong, tmp_path / "song.mid")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_midi(Piece([note(60, 0, 1)]), "~/song.mid")
+    assert (tmp_path / "song.mid").is_file()
+    assert len(read_midi("~/song.mid")) == 1

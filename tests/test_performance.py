@@ -411,3 +411,15 @@ def test_impossible_ids(ids, sentence):
     for method in (tokenizer.decode, tokenizer.tokens):
         with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
             method(ids)
+
+
+def test_only_a_piece_can_be_encoded():
+    with pytest.raises(ValueError, match="`piece` must be a Piece. Received: str"):
+        PerformanceTokenizer().encode("song.mid")
+
+
+def test_a_piece_that_claims_to_last_for_years_is_refused():
+    """A MIDI file of a few bytes can; its waits would fill the memory."""
+    piece = Piece([{"pitch": 60, "start": 1e9, "end": 1e9 + 1}])
+    with pytest.raises(ValueError, match="`piece` must give at most 10000000 tokens"):
+        PerformanceTokenizer().encode(piece)

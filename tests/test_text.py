@@ -183,3 +183,8 @@ def test_a_tokenizer_needs_a_character(text):
     sentence = "`text` must hold at least one character. Received: none. Give the training text."
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         CharTokenizer(text)
+
+
+def test_only_text_makes_a_vocabulary():
+    with pytest.raises(ValueError, match="`text` must be a str or hold nothing else. .* int"):
+        CharTokenizer(["abc", 5])

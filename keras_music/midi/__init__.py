@@ -7,10 +7,11 @@ General MIDI (0 = piano), and every time is in seconds.
 
 from keras_music.midi.files import midi_bytes, read_midi, write_atomically, write_midi
 from keras_music.midi.interop import from_pretty_midi, to_pretty_midi
-from keras_music.midi.piece import Piece
+from keras_music.midi.piece import Piece, check_piece
 
 __all__ = [
     "Piece",
+    "check_piece",
     "from_pretty_midi",
     "midi_bytes",
     "read_midi",

@@ -22,7 +22,7 @@ import tempfile
 import numpy as np
 import pandas as pd
 
-from keras_music.midi.piece import DEFAULT_TEMPO_BPM, Piece
+from keras_music.midi.piece import DEFAULT_TEMPO_BPM, Piece, check_piece
 
 SUSTAIN_PEDAL = 64  # the controller's number; values from 64 on mean "down"
 MAX_TICK = 2**28 - 1  # the longest wait that four bytes of a MIDI file can hold
@@ -93,11 +93,7 @@ def midi_bytes(piece: Piece) -> bytes:
     """
     import symusic
 
-    if not isinstance(piece, Piece):
-        raise ValueError(
-            f"`piece` must be a Piece. Received: {type(piece).__name__}. "
-            "Write the pieces of a list one by one."
-        )
+    check_piece(piece)
     score = symusic.Score(piece.ticks_per_quarter)
     tempos, ticks = _write_tempos(piece)
     for tick, per_quarter in tempos.items():

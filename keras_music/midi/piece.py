@@ -156,6 +156,20 @@ class Piece:
         return times, beats, beats_per_second
 
 
+def check_piece(piece, *, needs_notes=False):
+    """Raises a ValueError unless this is one `Piece`, with a note in it if `needs_notes`."""
+    if not isinstance(piece, Piece):
+        raise ValueError(
+            f"`piece` must be a Piece. Received: {type(piece).__name__}. "
+            "Read a MIDI file with `keras_music.read_midi(path)`; give pieces one by one."
+        )
+    if needs_notes and not len(piece):
+        raise ValueError(
+            f"`piece` must have at least one note. Received: {piece!r}. "
+            "Generate more tokens, or give another piece."
+        )
+
+
 def _table(name, value, dtypes, defaults=()):
     """A new table with exactly the columns of `dtypes`, converted, defaults filled in."""
     if value is None or (hasattr(value, "__len__") and len(value) == 0):

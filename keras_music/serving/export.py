@@ -296,7 +296,9 @@ def _check(condition, message, shown=None):
 
 def _check_scores(log_prob):
     """The log-probabilities, once it is known that the weights gave numbers."""
-    with tf.control_dependencies([_check(log_prob <= 0, "The scores of the model are not numbers")]):
+    with tf.control_dependencies(
+        [_check(log_prob <= 0, "The scores of the model are not numbers")]
+    ):
         return tf.identity(log_prob)
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_music.arguments import whole_number
-from keras_music.midi import Piece
+from keras_music.midi import Piece, check_piece
 from keras_music.tokenizers.vocabulary import SPECIAL, Tokenizer, Vocabulary
 
 MAX_TOKENS = 10_000_000  # a file of a few bytes can claim to last for years
@@ -95,11 +95,7 @@ class PerformanceTokenizer(Tokenizer):
         Raises:
           ValueError: it is no `Piece`, or one of over 10 million tokens.
         """
-        if not isinstance(piece, Piece):
-            raise ValueError(
-                f"`piece` must be a Piece. Received: {type(piece).__name__}. "
-                "`keras_music.read_midi(path)` makes one; text needs a `CharTokenizer`."
-            )
+        check_piece(piece)
         pitch, start, end, velocity = self._quantise(piece)
         num = len(pitch)
         # Two events a note: releases (0) come before presses (1) of the same step.
