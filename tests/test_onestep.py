@@ -337,6 +337,7 @@ def test_models_that_cannot_be_stepped_are_refused():
         km.OneStep(keras.Sequential([keras.layers.Embedding(30, 4), dense]), TOKENIZER)
     with pytest.raises(ValueError, match="`tokenizer` must be the tokenizer .*NoneType"):
         km.OneStep(build(), None)
-    functional = keras.Model(*[[keras.Input((None,))]] * 2)
+    ids = keras.Input((None,), dtype="int32")
+    functional = keras.Model(ids, keras.layers.Embedding(VOCAB_SIZE, VOCAB_SIZE)(ids))
     with pytest.raises(ValueError, match="`model` must be a keras.Sequential"):
         km.OneStep(functional, TOKENIZER)
