@@ -142,13 +142,19 @@ print("held-out loss, in nats a token (less is better)")
 print(losses.round(3).to_string())
 if not losses["model"] < 0.5 * losses.drop("model").min():
     raise SystemExit("The model does not clearly beat the baselines: something is wrong.")
-if history.history:  # empty if the last run was stopped after its last epoch
-    km.plots.learning_curve(
-        history.history,
-        out / "learning_curve.png",
-        baselines=losses.drop("model"),
-        title="Surprise at the next token of a chorale",
-    )
+
+# %% [markdown]
+# The learning curve shows when it learned what. Where the two lines part, the network has begun to
+# remember the training chorales instead of understanding chorales.
+
+# %%
+curve = history.history and km.plots.learning_curve(  # empty after a run stopped at its very end
+    history.history,
+    out / "learning_curve.png",
+    baselines=losses.drop("model"),
+    title="Surprise at the next token of a chorale",
+)
+curve  # a notebook shows it here
 
 # %% [markdown]
 # ## 6. Continue a chorale
@@ -167,15 +173,15 @@ print(f"prompt: {prompt}   with its continuation: {piece}")
 
 km.write_midi(piece, out / "chorale.mid")
 km.audio.write_wav(piece, out / "chorale.wav")
+print(f"sound by: {km.audio.engine()}")
+print(
+    "listen to out/chorale.wav, look at out/chorale.png, open out/chorale.mid in any music program"
+)
 km.plots.piano_roll(
     piece,
     out / "chorale.png",
     prompt_end=prompt_end,
     title=f"{test[0].name}, continued by a GRU",
-)
-print(f"sound by: {km.audio.engine()}")
-print(
-    "listen to out/chorale.wav, look at out/chorale.png, open out/chorale.mid in any music program"
 )
 
 # %% [markdown]
