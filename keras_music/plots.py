@@ -73,6 +73,7 @@ def piano_roll(piece, path=None, prompt_end=None, title=None) -> Figure:
       ValueError: the piece has no notes, or `prompt_end` is negative.
 
     Example:
+      >>> from keras_music.midi import Piece
       >>> piece = Piece([{"pitch": 60, "start": 0.0, "end": 1.0}])
       >>> piano_roll(piece, prompt_end=0.5).axes[0].get_xlabel()
       'time (seconds)'
