@@ -296,7 +296,10 @@ def test_training_on_changes_what_is_generated(one_step):
         ({"prompt": [5, 6]}, r"`prompt` must begin with START \(1\). Received: \[5, 6\]"),
         ({"prompt": [1, 999]}, r"`prompt` must be ids from 0 to 29, shape \(time,\)"),
         ({"prompt": [1.5, 2]}, "`prompt` must be ids from 0 to 29"),
-        ({"num_tokens": 2**32 + 3}, "`num_tokens` must be a whole number from 1 to 2147483647"),
+        (
+            {"num_tokens": 2**32 + 3},
+            "`num_tokens` must be a whole number from 1 to 1000000. Received: num_tokens=42",
+        ),
         ({"top_k": 2**32 + 1}, "`top_k` must be a whole number from 0 to 2147483647"),
         ({"seed": 2**63}, "`seed` must be a whole number from -9223372036854775808 to 9223372036"),
     ],

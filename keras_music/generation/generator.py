@@ -20,6 +20,7 @@ from keras_music.arguments import whole_number
 
 PAD = 0
 INT32_MAX = 2**31 - 1
+MAX_NUM_TOKENS = 1_000_000  # random points for all of them are made before the loop begins
 FLOAT_MAX = float(np.finfo(np.float32).max)
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -52,7 +53,7 @@ class Generator:
         Args:
           prompt: a `Piece` or a str, as the tokenizer encodes it; or ids, shape (time,), that
             begin with START; or a list of these; None begins from nothing.
-          num_tokens: >= 1, how many ids are drawn at most (fewer if END is drawn).
+          num_tokens: 1-1,000,000, how many ids are drawn at most (fewer if END is drawn).
           temperature: >= 0; 1 is the network's own opinion, 0 always takes the likeliest id.
           top_k: >= 0; draw among the k likeliest ids; 0 means all.
           top_p: 0 < top_p <= 1; draw among the likeliest ids that together have this
@@ -83,7 +84,7 @@ class Generator:
             raise ValueError("`prompt` must hold at least one prompt. Received: an empty list.")
         rows = len(prompts)
         controls = {
-            "num_tokens": _whole_rows("num_tokens", num_tokens, rows, 1, INT32_MAX),
+            "num_tokens": _whole_rows("num_tokens", num_tokens, rows, 1, MAX_NUM_TOKENS),
             "temperature": _real_rows(
                 "temperature", temperature, rows, 0, "must be >= 0", FLOAT_MAX
             ),

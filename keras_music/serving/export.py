@@ -38,12 +38,11 @@ import tensorflow as tf
 
 from keras_music import tokenizers
 from keras_music.arguments import whole_number
-from keras_music.generation.generator import Generated, Generator, pad_rows
+from keras_music.generation.generator import MAX_NUM_TOKENS, Generated, Generator, pad_rows
 from keras_music.generation.onestep import OneStep
 from keras_music.generation.sampling import sample, uniforms
 from keras_music.serving.lint import check_saved_model
 
-MAX_NUM_TOKENS = 1_000_000
 CONTROLS = [
     tf.TensorSpec([None], tf.float32, name="temperature"),
     tf.TensorSpec([None], tf.int32, name="top_k"),
