@@ -128,15 +128,18 @@ def learning_curve(history, path=None, baselines=None, title=None) -> Figure:
       ['training', 'validation']
     """
     curves = _check_history(history)
+    # `fit` counts epochs from 0, and a run that was resumed does not begin with the first.
+    first = 1 + (getattr(history, "epoch", None) or [0])[0]
     baselines = _check_baselines(baselines)
     figure = _Picture(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for (label, losses), color in zip(curves.items(), (BLUE, ORANGE), strict=False):
-        epochs = np.arange(1, len(losses) + 1)
+        epochs = first + np.arange(len(losses))
         marker = "o" if len(losses) <= 30 else None
         axes.plot(epochs, losses, color=color, marker=marker, markersize=4, label=label)
     num_epochs = max(len(losses) for losses in curves.values())
-    axes.set(xlim=(0.7, num_epochs + max(0.02 * num_epochs, 0.3)), xlabel="epoch")
+    last = first + num_epochs - 1
+    axes.set(xlim=(first - 0.3, last + max(0.02 * num_epochs, 0.3)), xlabel="epoch")
     axes.set_ylabel("loss (nats per token)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for value in baselines.values():
@@ -144,7 +147,7 @@ def learning_curve(history, path=None, baselines=None, title=None) -> Figure:
     axes.margins(y=0.1)
     axes.autoscale_view(scalex=False)
     _name_baselines(axes, baselines)
-    _mark_lowest(axes, curves.get("validation"))
+    _mark_lowest(axes, curves.get("validation"), first)
     axes.grid(axis="y", color="#e5e5e5", linewidth=0.8)
     handles = [line for line in axes.lines if not line.get_label().startswith("_")]
     _finish(axes, title, handles)
@@ -245,14 +248,14 @@ def _name_baselines(axes, baselines):
         )
 
 
-def _mark_lowest(axes, losses):
+def _mark_lowest(axes, losses, first):
     """Rings the lowest validation loss; its numbers go to the legend, where nothing overlaps."""
     if losses is None or not np.isfinite(losses).any():
         return
     best = int(np.nanargmin(losses))
     ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
-    label = f"lowest: {losses[best]:.2f} at epoch {best + 1}"
-    axes.plot([best + 1], [losses[best]], color=ORANGE, label=label, **ring)
+    label = f"lowest: {losses[best]:.2f} at epoch {first + best}"
+    axes.plot([first + best], [losses[best]], color=ORANGE, label=label, **ring)
 
 
 def _finish(axes, title, handles):

@@ -186,3 +186,9 @@ def test_one_long_text_is_cut_by_characters():
 def test_a_split_checks_its_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         Corpus(["a", "b"]).split(**arguments)
+
+
+@pytest.mark.parametrize("one", ["hello", Piece([])])
+def test_a_corpus_is_made_of_a_list(one):
+    with pytest.raises(ValueError, match="`pieces` must be a list of pieces. Received: one"):
+        Corpus(one)

@@ -278,6 +278,7 @@ def test_a_graph_that_cannot_be_served_is_refused(text, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+EXTRA = ["assets.extra/tokenizer.json", "assets.extra/model_card.json"]
 BAD_CONTROLS = [
     ({"temperature": -0.5}, "`temperature` must be >= 0"),
     ({"temperature": np.nan}, "`temperature` must be >= 0"),
@@ -295,6 +296,10 @@ BAD_PROMPTS = [
     ([[0, 1]], "`prompt` must begin with an id"),
     ([[1, 0, 5]], "`prompt` must have padding (0) only at the end"),
     ([[0, 0]], "`prompt` must begin with an id"),
+    ([[63]], "`prompt` must begin with START (1) and hold no other START or END (2)"),
+    ([[1, 1, 63]], "`prompt` must begin with START (1) and hold no other START or END (2)"),
+    ([[1, 63, 2]], "`prompt` must begin with START (1) and hold no other START or END (2)"),
+    ([[1] + [63] * 4096], "`prompt` must hold at most 4096 ids a row"),
     (np.zeros((1, 0), np.int32), "`prompt` must hold at least one id a row"),
     ([1, 5], "Shape of tensor _arg_generate_prompt"),
     ([[[1, 5]]], "Shape of tensor _arg_generate_prompt"),
@@ -322,6 +327,7 @@ def test_bad_values_are_refused_inside_the_graph_with_a_sentence(music, text):
         ("step", step | {"top_k": np.array([-1], np.int32)}, "`top_k` must be >= 0"),
         ("score", {"tokens": np.zeros((1, 0), np.int32)}, "`tokens` must hold at least one id"),
         ("score", {"tokens": np.array([[1, 999]], np.int32)}, "`tokens` must hold ids from 0"),
+        ("score", {"tokens": np.ones((1, 8193), np.int32)}, "`tokens` must hold at most 8192 ids"),
         ("score", {"tokens": np.array([1], np.int32)}, "Shape of tensor _arg_score_tokens"),
     ]
     answers = cpp_loader.run_in_fresh_process(music[1], [case[:2] for case in cases])
@@ -350,6 +356,14 @@ def test_errors_of_export_and_load(text, tmp_path):
         km.load(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="`num_tokens` must be at most 4096.*Received: 5000"):
         km.load(path).generate("a", num_tokens=5000)
+    with pytest.raises(ValueError, match="`prompt` must be at most 4096 ids long.*Received: 5001"):
+        km.load(path).generate("a" * 5000)
+    for file in ("saved_model.pb", "variables/variables.data-00000-of-00001", *EXTRA):
+        damaged = tmp_path / file.replace("/", "-") / "1"
+        shutil.copytree(path, damaged)
+        (damaged / file).write_bytes((damaged / file).read_bytes()[:-40])
+        with pytest.raises(ValueError, match="is damaged.* Copy or export it again"):
+            km.load(damaged)
     shutil.copytree(path, tmp_path / "copy" / "1")
     (tmp_path / "copy" / "1" / "assets.extra" / "tokenizer.json").unlink()
     with pytest.raises(ValueError, match="was not exported by keras_music. There is no tokenizer"):

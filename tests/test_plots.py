@@ -329,3 +329,12 @@ def test_pyplot_has_no_open_figures_afterwards():
     draw_roll(None)
     draw_curve(None)
     assert matplotlib.pyplot.get_fignums() == before
+
+
+def test_a_resumed_run_does_not_begin_with_epoch_1():
+    """`fit` was stopped in its third epoch and went on: its History says where."""
+    history = type("History", (), {})()
+    history.epoch, history.history = [2, 3], {"loss": [1.5, 1.25], "val_loss": [1.75, 1.5]}
+    axes = learning_curve(history).axes[0]
+    assert axes.lines[0].get_xdata().tolist() == [3, 4]
+    assert "lowest: 1.50 at epoch 4" in [line.get_label() for line in axes.lines]

@@ -38,8 +38,8 @@ def test_the_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     for i, block in enumerate(BLOCKS):
         exec(compile(smaller(block), "README.md", "exec"), namespace)
         if i == 0:  # a reader's first piece should be one
-            assert len(km.read_midi("new.mid")) > 100
-            assert (tmp_path / "new.wav").stat().st_size > 1_000_000
+            assert len(km.read_midi("out/new.mid")) > 100
+            assert (tmp_path / "out" / "new.wav").stat().st_size > 1_000_000
     assert (tmp_path / "out" / "bach" / "1" / "saved_model.pb").is_file()
 
 

@@ -18,7 +18,9 @@ import os
 import pathlib
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # without it TensorFlow prints warnings first
+os.environ.setdefault(
+    "TF_CPP_MIN_LOG_LEVEL", "3"
+)  # TensorFlow may still print a few harmless lines
 
 import keras
 import numpy as np
@@ -28,6 +30,7 @@ import keras_music as km
 
 started = time.time()
 out = pathlib.Path("out")
+out.mkdir(exist_ok=True)
 
 # %% [markdown]
 # ## 1. The text
@@ -128,7 +131,7 @@ losses = km.evaluation.ladder(model, tokenizer, train, valid, SEQUENCE_LENGTH, B
 print("held-out loss, in nats a character (less is better)")
 print(losses.round(3).to_string())
 km.plots.learning_curve(
-    history.history,
+    history,
     out / "shakespeare.png",
     baselines=losses.drop("model"),
     title="Surprise at Shakespeare's next character",
@@ -208,7 +211,6 @@ for temperature, text in zip([0.0, 0.5, 1.0, 1.5], texts, strict=True):
 
 # %%
 text = one_step.generate("ROMEO:", num_tokens=1000, temperature=0.8, seed=2)
-out.mkdir(exist_ok=True)
 (out / "shakespeare.txt").write_text(text, encoding="utf-8")
 
 # %% [markdown]

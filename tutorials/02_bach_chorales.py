@@ -25,7 +25,9 @@ import subprocess
 import sys
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # without it TensorFlow prints warnings first
+os.environ.setdefault(
+    "TF_CPP_MIN_LOG_LEVEL", "3"
+)  # TensorFlow may still print a few harmless lines
 
 import keras
 import numpy as np
@@ -34,6 +36,7 @@ import keras_music as km
 
 started = time.time()
 out = pathlib.Path("out")
+out.mkdir(exist_ok=True)
 
 # %% [markdown]
 # ## 1. The corpus
@@ -116,7 +119,7 @@ model.summary()
 # `fit` shows the *loss*: how surprised the network is by the right answer, in *nats*. A network
 # that knows nothing has ln(359) = 5.88. The second number, `val_loss`, is the surprise at chorales
 # that it does not learn from. Stop it (Ctrl-C) and start the script again: it goes on after the
-# last finished epoch.
+# last finished epoch (with the windows in another order, so that its notes will be others).
 
 # %%
 backup = keras.callbacks.BackupAndRestore(out / f"training_{CELL}_{UNITS}", double_checkpoint=True)
@@ -149,7 +152,7 @@ if not losses["model"] < 0.5 * losses.drop("model").min():
 
 # %%
 curve = history.history and km.plots.learning_curve(  # empty after a run stopped at its very end
-    history.history,
+    history,
     out / "learning_curve.png",
     baselines=losses.drop("model"),
     title="Surprise at the next token of a chorale",

@@ -55,6 +55,11 @@ class Corpus(Sequence):
     """
 
     def __init__(self, pieces, *, name="corpus", names=None, dropped=(), keys=None, empty=""):
+        if isinstance(pieces, str | Piece):
+            raise ValueError(
+                f"`pieces` must be a list of pieces. Received: one {type(pieces).__name__}. "
+                "Put it into a list: Corpus([piece])."
+            )
         self._pieces = tuple(pieces)
         kinds = {str if isinstance(piece, str) else type(piece) for piece in self._pieces}
         if len(kinds) > 1 or not kinds <= {str, Piece}:

@@ -12,8 +12,8 @@ tensors), so that any number of servers and clients can share it:
 Every input and output has the batch as its first axis. In `step`, a state of zeros starts a row;
 the last state tensor counts the ids that were fed, so that stepping with one seed draws exactly
 what `generate` draws. `tokens` and `text` are whole pieces, prompt included; `num_tokens` counts
-what is drawn and has a limit that is fixed at export, because a server must not be made to loop
-for ever. Bad values are refused from inside the graph, with a sentence that names the input.
+what is drawn. It and the prompt have a limit, because a server must not be made to loop for ever.
+Bad values are refused from inside the graph, with a sentence that names the input.
 
     <path>/1/saved_model.pb, variables/           what TF Serving reads
     <path>/1/assets.extra/tokenizer.json          the tokenizer
@@ -58,7 +58,8 @@ def export(one_step, path, *, max_num_tokens=4096, card=None) -> pathlib.Path:
       one_step: a `keras_music.OneStep`.
       path: the model's folder, such as "saved_models/bach". The next free whole number below it
         becomes the version: saved_models/bach/1, then /2.
-      max_num_tokens: 1-1,000,000, the most ids that one request may ask for.
+      max_num_tokens: 1-1,000,000, the most ids that one request may ask for, and the longest
+        prompt that it may bring.
       card: a dict for the model card (data, split, loss, command): text, numbers, arrays, tables.
 
     Returns:
@@ -152,13 +153,23 @@ class LoadedModel(Generator):
             self.card = json.loads((extra / "model_card.json").read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise ValueError(f"{self.path} was not exported by keras_music. {error}") from None
-        self._loaded = tf.saved_model.load(str(self.path))  # it must outlive its signatures
+        except ValueError as error:
+            raise ValueError(f"{self.path} is damaged: {error} Copy or export it again.") from None
+        try:
+            self._loaded = tf.saved_model.load(str(self.path))  # it must outlive its signatures
+        except (OSError, IndexError, tf.errors.OpError) as error:
+            raise ValueError(f"{self.path} is damaged: {error} Copy or export it again.") from None
         self.signatures = dict(self._loaded.signatures)
 
     def __repr__(self):
         return f"LoadedModel({str(self.path)!r})"
 
     def _generate(self, prompts, controls):
+        if (longest := max(map(len, prompts))) > self.card["max_num_tokens"]:
+            raise ValueError(
+                f"`prompt` must be at most {self.card['max_num_tokens']} ids long, the limit of "
+                f"this export. Received: {longest}. Crop it."
+            )
         if controls["num_tokens"].max() > self.card["max_num_tokens"]:
             raise ValueError(
                 f"`num_tokens` must be at most {self.card['max_num_tokens']}, the limit of this "
@@ -212,7 +223,9 @@ class _Signatures:
         with tf.control_dependencies(checks):
             if is_text(self.tokenizer):
                 prompt = self.tokenizer.encode_in_graph(prompt)
-            prompt = self._check_ids("prompt", prompt)
+            prompt = self._check_ids("prompt", prompt, self.max_num_tokens)
+        with tf.control_dependencies([self._is_one_piece(prompt)]):
+            prompt = tf.identity(prompt)
         tokens, length, log_prob = self.one_step.loop(prompt, num_tokens, **controls)
         answer = {"tokens": tokens, "length": length, "log_prob": _check_scores(log_prob)}
         if is_text(self.tokenizer):
@@ -240,13 +253,27 @@ class _Signatures:
         return answer | {f"state_{i}": state for i, state in enumerate([*new, fed])}
 
     def score(self, tokens):
-        return {"log_prob": self.one_step.score(self._check_ids("tokens", tokens))}
+        # What `generate` wrote can be scored: a prompt and its continuation.
+        ids = self._check_ids("tokens", tokens, 2 * self.max_num_tokens)
+        return {"log_prob": self.one_step.score(ids)}
 
-    def _check_ids(self, name, ids):
+    def _is_one_piece(self, ids):
+        """A prompt begins with START and holds no second START and no END, as in Python."""
+        start, end = self.one_step.start_id, self.one_step.end_id
+        rules = [tf.constant(True)]
+        rules += [] if start is None else [ids[:, :1] == start, ids[:, 1:] != start]
+        rules += [] if end is None else [ids[:, 1:] != end]
+        return _check(
+            tf.stack([tf.reduce_all(rule) for rule in rules]),
+            f"`prompt` must begin with START ({start}) and hold no other START or END ({end})",
+        )
+
+    def _check_ids(self, name, ids, longest):
         """Ids (batch, time) once it is known that every row is an id row padded at its end."""
         is_pad = ids == 0
         checks = [
             _check(tf.shape(ids)[1] > 0, f"`{name}` must hold at least one id a row"),
+            _check(tf.shape(ids)[1] <= longest, f"`{name}` must hold at most {longest} ids a row"),
             self._in_vocabulary(name, ids, 0),
         ]
         with tf.control_dependencies(checks):
@@ -304,7 +331,7 @@ def _check_scores(log_prob):
 def _check_controls(temperature, top_k, top_p, seed=None):
     finite = tf.math.is_finite(temperature)
     return [
-        _check((temperature >= 0) & finite, "`temperature` must be >= 0", temperature),
+        _check((temperature >= 0) & finite, "`temperature` must be >= 0 and finite", temperature),
         _check(top_k >= 0, "`top_k` must be >= 0", top_k),
         _check((top_p > 0) & (top_p <= 1), "`top_p` must be above 0 and at most 1", top_p),
     ]
