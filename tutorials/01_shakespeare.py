@@ -18,9 +18,8 @@ import os
 import pathlib
 import time
 
-os.environ.setdefault(
-    "TF_CPP_MIN_LOG_LEVEL", "3"
-)  # TensorFlow may still print a few harmless lines
+# TensorFlow prints fewer lines then; those that remain are harmless.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
