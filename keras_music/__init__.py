@@ -32,6 +32,7 @@ _NAMES = {
     "make_dataset": "data",
     "build_model": "models",
     "OneStep": "generation",
+    "Client": "serving",
     "export": "serving",
     "load": "serving",
 }

@@ -22,11 +22,11 @@ MAY_IMPORT = {
     "models": {"arguments"},
     "generation": {"arguments"},
     "evaluation": {"data"},
-    "serving": {"tokenizers", "generation", "arguments"},
+    "serving": {"midi", "tokenizers", "generation", "arguments"},
     "audio": {"midi"},
     "plots": {"midi"},
 }
-WITHOUT_TENSORFLOW = {"midi", "corpora", "tokenizers", "audio", "plots"}
+WITHOUT_TENSORFLOW = {"midi", "corpora", "tokenizers", "audio", "plots", "Client"}
 
 
 def part_of(path):

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import keras_music as km
 from keras_music.generation.generator import pad_rows
-from keras_music.serving import check_saved_model
+from keras_music.serving import check_saved_model, saved_model
 
 if not sys.platform.startswith("linux"):  # there TensorFlow brings the C++ library; elsewhere look
     try:
@@ -180,7 +180,10 @@ def test_weights_are_stored_once_and_nothing_in_the_graph_needs_python(music):
     assert check_saved_model(path) == []
     stored = tf.train.list_variables(str(path / "variables" / "variables"))
     numbers = sum(int(np.prod(shape)) for name, shape in stored if "VALUE" in name)
-    assert numbers == one_step.model.count_params()
+    # The table stands for the embedding, the GRU's kernel and its biases but one.
+    units, vocab_size = 24, MUSIC.vocab_size
+    table, recurrent = vocab_size * 3 * units, units * 3 * units + units
+    assert numbers == table + recurrent + (units + 1) * vocab_size
 
 
 def test_versions_count_up_and_the_card_says_where_it_comes_from(text, tmp_path):
@@ -226,6 +229,10 @@ def test_scores_that_are_not_numbers_are_an_error_in_the_graph(tmp_path, monkeyp
     one_step.model.layers[-1].bias.assign(np.full(TEXT.vocab_size, np.nan))
     with monkeypatch.context() as patch:
         patch.setattr(np, "isfinite", lambda values: np.array(True))
+        with pytest.raises(ValueError, match="warm-up request 1 .*The scores of the model are not"):
+            km.export(one_step, tmp_path)
+        assert list(tmp_path.iterdir()) == []
+        patch.setattr(saved_model, "self_test", lambda folder: [])
         path = km.export(one_step, tmp_path)
     inputs = {"prompt": ["abc"]} | controls(1)
     (answer,) = cpp_loader.run_in_fresh_process(path, [("generate", inputs)])
@@ -249,7 +256,7 @@ def test_under_other_policies_the_state_still_travels_as_float32(policy, tmp_pat
     assert answer.tokens.tolist() == expected.tokens.tolist()
 
 
-@pytest.mark.parametrize("at", ["save", "lint", "rename"])
+@pytest.mark.parametrize("at", ["save", "lint", "self-test", "rename"])
 def test_an_export_that_fails_leaves_nothing_behind(at, text, tmp_path, monkeypatch):
     """And one that is killed leaves no folder with a number: it is written under another name."""
     one_step, _ = text
@@ -260,7 +267,8 @@ def test_an_export_that_fails_leaves_nothing_behind(at, text, tmp_path, monkeypa
 
     target = {
         "save": (tf.saved_model, "save"),
-        "lint": (sys.modules["keras_music.serving.export"], "check_saved_model"),
+        "lint": (saved_model, "check_saved_model"),
+        "self-test": (saved_model, "self_test"),
         "rename": (os, "rename"),
     }[at]
     monkeypatch.setattr(*target, fail)
@@ -271,8 +279,7 @@ def test_an_export_that_fails_leaves_nothing_behind(at, text, tmp_path, monkeypa
 
 def test_a_graph_that_cannot_be_served_is_refused(text, tmp_path, monkeypatch):
     one_step, _ = text
-    module = sys.modules["keras_music.serving.export"]
-    monkeypatch.setattr(module, "check_saved_model", lambda path: ["It holds a Python op."])
+    monkeypatch.setattr(saved_model, "check_saved_model", lambda path: ["It holds a Python op."])
     with pytest.raises(ValueError, match="cannot be served: It holds a Python op"):
         km.export(one_step, tmp_path)
     assert list(tmp_path.iterdir()) == []

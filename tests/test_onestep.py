@@ -99,8 +99,8 @@ def fake_one_step(tokenizer, logits_of):
     one_step = km.OneStep(model, tokenizer)
     step = one_step.step
 
-    def fake(ids, state=None):
-        _, state = step(ids, state)
+    def fake(ids, state=None, weights=None):
+        _, state = step(ids, state, weights)
         return logits_of(state[0][:, 0]), state
 
     one_step.step = fake

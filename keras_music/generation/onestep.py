@@ -32,29 +32,12 @@ the graph, every row has its own controls, and state is an argument.
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_music.generation.generator import PAD, Generated, Generator, pad_rows
-from keras_music.generation.sampling import sample, uniforms
-
-# Layers that treat each moment by itself: what they do to a sequence they do to one moment of it.
-POINTWISE = (
-    keras.layers.Embedding,
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-    keras.layers.Dropout,
-    keras.layers.GaussianNoise,
-    keras.layers.GaussianDropout,
-    keras.layers.AlphaDropout,
-    keras.layers.Activation,
-    keras.layers.ReLU,
-    keras.layers.LeakyReLU,
-    keras.layers.LayerNormalization,
-    keras.layers.Rescaling,
-    keras.layers.Identity,
-)
+from keras_music.generation.network import Network
+from keras_music.generation.sampling import sampler, uniforms
 
 
 class OneStep(Generator):
@@ -86,7 +69,7 @@ class OneStep(Generator):
             )
         self.model = model
         self.tokenizer = tokenizer
-        self._plan = _plan(model)
+        self._network = Network(model, tokenizer.vocab_size)
         output = model.output_shape
         if len(output) != 3 or output[-1] != tokenizer.vocab_size:
             raise ValueError(
@@ -96,42 +79,42 @@ class OneStep(Generator):
             )
         self._loop = tf.function(self.loop, reduce_retracing=True)
 
+    def weights(self):
+        """What a step computes with: lists of tensors, tables among them.
+
+        They follow from the model's weights as they are now, and take longer than a step to
+        compute: a loop over `step` should compute them once.
+        """
+        return self._network.weights()
+
     def initial_state(self, batch_size):
         """The memory before the first id: a tuple of zeros, first axis `batch_size`."""
-        return tuple(
-            tf.zeros((batch_size, size), dtype) for _, sizes in self._plan for size, dtype in sizes
-        )
+        return self._network.initial_state(batch_size)
 
-    def step(self, ids, state=None):
+    def step(self, ids, state=None, weights=None):
         """Feeds one id a row.
 
         Args:
           ids: int32 (batch,).
           state: the tuple that the step before returned; None before the first.
+          weights: what `weights()` returned; None computes them.
 
         Returns:
           logits float32 (batch, vocab_size) for the id that comes next, and the new state.
         """
-        values = tf.convert_to_tensor(ids)
-        state = list(self.initial_state(tf.shape(values)[0]) if state is None else state)
-        after = []
-        for layer, sizes in self._plan:
-            if sizes:
-                own = tf.nest.pack_sequence_as(_state_size(layer), state[: len(sizes)])
-                values, new = layer.cell(values, own, training=False)
-                after += tf.nest.flatten(new)
-                del state[: len(sizes)]
-            else:
-                values = layer(values)
-        return tf.cast(values, tf.float32), tuple(after)
+        ids = tf.convert_to_tensor(ids)
+        state = self.initial_state(tf.shape(ids)[0]) if state is None else state
+        weights = self.weights() if weights is None else weights
+        return self._network.step(ids, state, weights)
 
-    def loop(self, prompt, num_tokens, temperature, top_k, top_p, seed):
-        """The whole sampling loop, in TensorFlow operations; see `keras_music.generation`.
+    def loop(self, prompt, num_tokens, temperature, top_k, top_p, seed, weights=None):
+        """The whole sampling loop, in TensorFlow operations.
 
         Args:
           prompt: int32 (batch, time), time >= 1, padded with 0 at the end.
           num_tokens, top_k: int32 (batch,); temperature, top_p: float32 (batch,);
           seed: int64 (batch,).
+          weights: what `weights()` returned; None computes them.
 
         Returns:
           tokens int32 (batch, time), length int32 (batch,), log_prob float32 (batch,).
@@ -139,29 +122,35 @@ class OneStep(Generator):
         prompt_length = tf.reduce_sum(tf.cast(prompt != PAD, tf.int32), axis=1)
         stop = prompt_length + num_tokens  # (batch,)
         last = tf.reduce_max(stop) - 1
-        points = uniforms(seed[:, None], tf.range(1, last + 1)[None])  # (batch, last)
+        points = uniforms(seed[None], tf.range(1, last + 1)[:, None])  # (last, batch)
+        given_ids = tf.transpose(prompt)
         never = self.never()
+        draw = sampler(temperature, top_k, top_p)
+        weights = self.weights() if weights is None else weights
 
-        def unfinished(t, ids, state, length, log_prob, ended, written):
-            return (t < last) & ~tf.reduce_all(ended)
+        # Whether all had ended one id ago: so the next step need not wait for this draw, at the
+        # price of one step too many in the end.
+        def unfinished(t, ids, state, length, log_prob, ended, all_ended, written):
+            return (t < last) & ~all_ended
 
-        def write(t, ids, state, length, log_prob, ended, written):
-            logits, state = self.step(ids, state)
-            drawn, its_log_prob = sample(logits + never, points[:, t], temperature, top_k, top_p)
+        def write(t, ids, state, length, log_prob, ended, all_ended, written):
+            logits, state = self.step(ids, state, weights)
+            drawn, its_log_prob = draw(logits + never, points[t])
             t = t + 1
             given = t < prompt_length
             free = ~given & ~ended
-            ids = tf.where(given, prompt[:, tf.minimum(t, tf.shape(prompt)[1] - 1)], drawn)
+            ids = tf.where(given, given_ids[tf.minimum(t, tf.shape(prompt)[1] - 1)], drawn)
             ids = tf.where(given | free, ids, PAD)
             length = length + tf.cast(free, tf.int32)
             log_prob = log_prob + tf.where(free, its_log_prob, 0.0)
+            all_ended = tf.reduce_all(ended)
             ended = ended | free & ((ids == end_id) | (t + 1 >= stop))
-            return t, ids, state, length, log_prob, ended, written.write(t, ids)
+            return t, ids, state, length, log_prob, ended, all_ended, written.write(t, ids)
 
         end_id = -1 if self.end_id is None else self.end_id
         batch = tf.shape(prompt)[0]
         written = tf.TensorArray(tf.int32, size=last + 1, element_shape=[None])
-        t, _, _, length, log_prob, _, written = tf.while_loop(
+        _, _, _, length, log_prob, _, _, written = tf.while_loop(
             unfinished,
             write,
             (
@@ -171,25 +160,28 @@ class OneStep(Generator):
                 prompt_length,
                 tf.zeros([batch]),
                 tf.zeros_like(num_tokens, tf.bool),
+                False,
                 written.write(0, prompt[:, 0]),
             ),
         )
-        tokens = tf.transpose(written.gather(tf.range(t + 1)))  # (batch, time)
+        tokens = tf.transpose(written.gather(tf.range(tf.reduce_max(length))))  # (batch, time)
         return tokens, length, log_prob
 
-    def score(self, tokens):
+    def score(self, tokens, weights=None):
         """The log-probability of each id, given those before it.
 
         Args:
           tokens: int32 (batch, time), time >= 1, padded with 0 at the end.
+          weights: what `weights()` returned; None computes them.
 
         Returns:
           float32 (batch, time); 0 at the first id, which nothing comes before, and at padding.
         """
         batch, time = tf.unstack(tf.shape(tokens))
+        weights = self.weights() if weights is None else weights
 
         def body(t, state, scores):
-            logits, state = self.step(tokens[:, t], state)
+            logits, state = self.step(tokens[:, t], state, weights)
             following = tokens[:, t + 1]
             log_prob = tf.gather(tf.nn.log_softmax(logits), following, batch_dims=1)
             return t + 1, state, scores.write(t + 1, tf.where(following == PAD, 0.0, log_prob))
@@ -220,47 +212,3 @@ class OneStep(Generator):
         if self.start_id is not None:
             forbidden[self.start_id] = -np.inf
         return tf.constant(forbidden)
-
-
-def _plan(model):
-    """The model's layers in order, each with the (size, dtype) of its state tensors."""
-    if not isinstance(model, keras.Sequential):
-        raise ValueError(
-            "`model` must be a keras.Sequential. "
-            f"Received: {type(model).__name__}. `keras_music.build_model` makes one."
-        )
-    if not model.built:
-        raise ValueError(
-            "`model` must be built. Received: one without weights. Begin it with "
-            'keras.Input((None,), dtype="int32"), or call it once.'
-        )
-    if getattr(model.layers[-1], "activation", None) is keras.activations.softmax:
-        raise ValueError(
-            "`model` must end with scores (logits). Received: probabilities from a softmax. "
-            "Remove the activation of the last layer and train with from_logits=True."
-        )
-    plan = []
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.RNN):
-            if layer.go_backwards or not layer.return_sequences:
-                raise ValueError(
-                    f"The layer {layer.name!r} cannot be stepped: a network that writes must read "
-                    "forwards (`go_backwards=False`) and answer at every moment "
-                    "(`return_sequences=True`)."
-                )
-            sizes = tf.nest.flatten(_state_size(layer))
-            plan.append((layer, [(size, layer.cell.compute_dtype) for size in sizes]))
-        elif isinstance(layer, POINTWISE):
-            plan.append((layer, []))
-        else:
-            raise ValueError(
-                f"The layer {layer.name!r} ({type(layer).__name__}) cannot be stepped one id at a "
-                "time. Use Embedding, GRU, LSTM, SimpleRNN, Dense, Dropout or LayerNormalization."
-            )
-    return plan
-
-
-def _state_size(layer):
-    """The sizes of a recurrent layer's state tensors, nested as its cell wants them."""
-    size = layer.cell.state_size
-    return list(size) if isinstance(size, list | tuple) else [size]

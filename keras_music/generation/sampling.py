@@ -50,25 +50,38 @@ def sample(logits, uniform, temperature, top_k, top_p):
       ids int32 (batch,), and the log-probability float32 (batch,) that they had in the
       distribution from which they were drawn (0 where temperature is 0: there was no choice).
     """
-    scaled = scale(logits, temperature)
-    # Sorting costs more than all the rest: it is done only if a row of the batch asks for it.
-    filters = (top_k > 0) | (top_p < 1.0)
-    scaled = tf.cond(
-        tf.reduce_any(filters),
-        lambda: tf.where(kept(scaled, top_k, top_p) | ~filters[:, None], scaled, -float("inf")),
-        lambda: scaled,
-    )
-    probabilities = tf.nn.softmax(scaled)  # (batch, vocab_size)
-    line = tf.cumsum(probabilities, axis=-1)
-    point = uniform[:, None] * line[:, -1:]
-    drawn = tf.reduce_sum(tf.cast(line <= point, tf.int32), axis=-1)
+    return sampler(temperature, top_k, top_p)(logits, uniform)
+
+
+def sampler(temperature, top_k, top_p):
+    """What follows from the controls alone, computed once for many draws.
+
+    Returns:
+      The function (logits, uniform) -> (ids, log_prob) that `sample` describes.
+    """
+    divisor = tf.maximum(temperature, MIN_TEMPERATURE)[:, None]
     greedy = tf.equal(temperature, 0.0)
-    ids = tf.where(greedy, tf.argmax(scaled, axis=-1, output_type=tf.int32), drawn)
-    ids = tf.minimum(ids, tf.shape(logits)[-1] - 1)  # a row of NaN must not leave the vocabulary
-    log_prob = tf.math.log(tf.gather(probabilities, ids, batch_dims=1))
-    # NaN scores give NaN, and whoever drew can see that the network is broken.
-    certain = tf.where(tf.math.is_nan(log_prob), log_prob, 0.0)
-    return ids, tf.where(greedy, certain, log_prob)
+    counts = tf.where(greedy, 0.0, 1.0)  # where there is no choice the log-probability is 0
+    filters = (top_k > 0) | (top_p < 1.0)
+    any_filter = tf.reduce_any(filters)
+
+    def filtered(scaled):
+        return tf.where(kept(scaled, top_k, top_p) | ~filters[:, None], scaled, -float("inf"))
+
+    def draw(logits, uniform):
+        scaled = (logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / divisor
+        # Sorting costs more than all the rest: it is done only if a row of the batch asks for it.
+        scaled = tf.cond(any_filter, lambda: filtered(scaled), lambda: scaled)
+        line = tf.cumsum(tf.exp(scaled), axis=-1)  # (batch, vocab_size)
+        total = line[:, -1:]
+        drawn = tf.reduce_sum(tf.cast(line <= uniform[:, None] * total, tf.int32), axis=-1)
+        ids = tf.where(greedy, tf.argmax(scaled, axis=-1, output_type=tf.int32), drawn)
+        ids = tf.minimum(ids, tf.shape(logits)[-1] - 1)  # NaN must not leave the vocabulary
+        # NaN scores give NaN, and whoever drew can see that the network is broken.
+        log_prob = tf.gather(scaled, ids, batch_dims=1) - tf.math.log(total[:, 0])
+        return ids, log_prob * counts
+
+    return draw
 
 
 def scale(logits, temperature):

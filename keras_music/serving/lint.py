@@ -65,7 +65,7 @@ def check_saved_model(path):
     Example:
         `check_saved_model("exported/1")` is `[]` for a model that can be served.
     """
-    meta_graph = _read_meta_graph(Path(path))
+    meta_graph = read_meta_graph(Path(path))
     if meta_graph is None:
         return ["The SavedModel has no graph with the tag 'serve', so the server cannot load it."]
     names = sorted(name for name in meta_graph.signature_def if not name.startswith("__"))
@@ -203,7 +203,7 @@ def _list_ops(ops, reason):
 # ---- Reading the graph ---------------------------------------------------------------------------
 
 
-def _read_meta_graph(path):
+def read_meta_graph(path):
     """Return the MetaGraphDef that the server loads, which has the tag "serve", or None."""
     from tensorflow.core.protobuf import saved_model_pb2
 

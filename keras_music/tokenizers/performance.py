@@ -188,6 +188,55 @@ class PerformanceTokenizer(Tokenizer):
             release(pitch)
         return self._piece(notes)
 
+    def notes_in_graph(self, ids):
+        """The notes that `decode` gives, as TensorFlow operations: many rows at once, no loop.
+
+        A note stands where its `NOTE_ON` stands:
+
+            ids       START  VELOCITY_20  NOTE_ON_60  TIME_SHIFT_50  NOTE_OFF_60  END
+            is_note   -      -            yes         -              -            -
+            pitch     0      0            60          0              0            0
+            velocity  0      0            78          0              0            0
+            start     0      0            0           0              0            0
+            end       0      0            50          0              0            0
+
+        Args:
+          ids: int32, shape (batch, time): any ids of the vocabulary, such as rows padded with 0.
+
+        Returns:
+          A dict of tensors, each of shape (batch, time): `is_note`, bool; `pitch` and `velocity`,
+          int32; `start` and `end`, int64, in steps. The numbers are 0 where there is no note.
+        """
+        import tensorflow as tf
+
+        kind_of = np.array([self.table.rows[row][0] for row in self.table.row_of])
+
+        def is_kind(*kinds):
+            return tf.gather(tf.constant(np.isin(kind_of, kinds)), ids)  # (batch, time)
+
+        value = tf.gather(tf.constant(self.table.value_of, tf.int32), ids)
+        read = tf.cumsum(tf.cast(is_kind("END"), tf.int32), axis=1) == 0
+        wait = tf.where(is_kind("TIME_SHIFT") & read, value, 0)
+        # After `END` no time passes: what is touched there is touched at the last step. Steps are
+        # int64, because the longest waits of a very long row add up to more than int32 holds.
+        step = tf.cumsum(tf.cast(wait, tf.int64), axis=1)  # (batch, time)
+        last_step = tf.reduce_sum(tf.cast(wait, tf.int64), axis=1, keepdims=True)
+        key = tf.where(is_kind("NOTE_ON", "NOTE_OFF"), value, -1)
+        # The velocity in force at a place is the one at which the count of velocities so far
+        # was reached; where that is 0, it is the first place, which then holds no velocity.
+        count = tf.cumsum(tf.cast(is_kind("VELOCITY"), tf.int32), axis=1)
+        reached = tf.searchsorted(count, count)
+        bins = tf.gather(tf.where(is_kind("VELOCITY"), value, 0), reached, batch_dims=1)
+        notes = {
+            "pitch": value,
+            "velocity": tf.gather(tf.constant(self._velocity_of, tf.int32), bins),
+            "start": step,
+            "end": tf.maximum(_next_of_its_key(key, step, last_step), step + 1),
+        }
+        is_note = is_kind("NOTE_ON") & read
+        notes = {name: tf.where(is_note, x, tf.zeros_like(x)) for name, x in notes.items()}
+        return notes | {"is_note": is_note}
+
     def _piece(self, notes):
         pitch, start, end, velocity = np.array(notes, dtype=np.int64).reshape(-1, 4).T
         return Piece(
@@ -209,3 +258,20 @@ def _last_valid(values):
     """
     index = np.maximum.accumulate(np.where(values >= 0, np.arange(len(values)), -1))
     return np.where(index >= 0, values[index], 0)
+
+
+def _next_of_its_key(key, step, last_step):
+    """The step at which the key of each place is touched next, in TensorFlow; (batch, time).
+
+    key [[60, 64, 60, -1]], step [[0, 0, 5, 9]], last_step [[9]] -> [[5, 9, 9, 9]]
+
+    Sorted by key, the next touch of a key is its neighbour.
+    """
+    import tensorflow as tf
+
+    order = tf.argsort(key, axis=1, stable=True)  # equal keys stay in the order of time
+    key, step = (tf.gather(x, order, batch_dims=1) for x in (key, step))
+    next_key = tf.pad(key[:, 1:], [[0, 0], [0, 1]], constant_values=-2)
+    next_step = tf.pad(step[:, 1:], [[0, 0], [0, 1]])
+    touched = tf.where(key == next_key, next_step, last_step)
+    return tf.gather(touched, tf.argsort(order, axis=1), batch_dims=1)
