@@ -23,6 +23,7 @@ import http.server
 import json
 import os
 import re
+import reprlib
 import shutil
 import socket
 import subprocess
@@ -45,6 +46,7 @@ NAMES |= {"O": "DT_STRING", "int64": "DT_INT64", "bool": "DT_BOOL", None: "DT_IN
 HTTP_CODES = {3: 400, 4: 504, 5: 404, 8: 429, 9: 400, 11: 400, 12: 501, 14: 503}
 POST_PATH = re.compile(r"(?i)/v1/models/([^/:]+)(?:/versions/(\d+))?:(classify|regress|predict)")
 GET_PATH = re.compile(r"(?i)/v1/models/([^/:]+)(?:/versions/(\d+))?(/metadata)?")
+MAX_RANK = 31  # numpy iterates over 32 axes, one of them the rows; TensorFlow has 254
 NO_SUCH_PATH = "<HTML><HEAD><TITLE>404 Not Found</TITLE></HEAD><BODY>Not Found</BODY></HTML>"
 
 
@@ -128,6 +130,8 @@ def to_array(value, dtype):
     while isinstance(first, list):
         shape.append(len(first))
         first = first[0] if first else None
+    if len(shape) > MAX_RANK:
+        raise Refused(f"A list has {len(shape)} levels.")
     leaves = []
 
     def walk(value, level):
@@ -156,7 +160,10 @@ def _to_element(value, dtype):
         except binascii.Error:
             raise Refused("This is no base64.") from None
     if dtype == "O" and isinstance(value, str):
-        return value.encode("utf-8")
+        try:
+            return value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise Refused("A string holds half a surrogate pair.") from None
     if dtype == "bool" and isinstance(value, bool):
         return value
     if dtype in ("float32", "float64") and (is_whole or isinstance(value, float)):
@@ -169,7 +176,7 @@ def _to_element(value, dtype):
         limit = 2**63 if dtype == "int64" else 2**31
         if -limit <= value < limit:
             return value
-    raise Refused(f"{json.dumps(value)[:100]} is not of the type {NAMES[dtype]}.")
+    raise Refused(f"{reprlib.repr(value)} is not of the type {NAMES[dtype]}.")
 
 
 def write_outputs(outputs, is_row):
@@ -335,10 +342,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """Many clients may knock at the same moment; Python's own server resets the sixth."""
+
+    request_queue_size = 128
+
+
 def main(models):
     """Serves on a free port of 127.0.0.1, which it prints, until its standard input closes."""
     Handler.models = Models(json.loads(models))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_port, flush=True)
     sys.stdin.read()

@@ -42,8 +42,9 @@ MODELS = {
     name: MOUNTS.get(folder)
     for name, folder in re.findall(r'name: "(\w+)"\s+base_path: "(\S+)"', settings("models.config"))
 }
-BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-COMMANDS = [block for kind, block in BLOCKS if kind == "bash"]
+# The requests of both pages are sent.
+PAGES = README + (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^```bash\n(.*?)^```", PAGES, re.MULTILINE | re.DOTALL)
 # (path of the URL, body of the request)
 REQUESTS = re.findall(
     r"curl -s http://127\.0\.0\.1:8501(/\S+) -d '(.*?)'", "".join(COMMANDS), re.DOTALL
@@ -130,7 +131,7 @@ def test_the_requests_of_the_readme_are_answered(url, path, body):
         assert len(answer["text"]) == len(row["prompt"]) + row["num_tokens"]
 
 
-@pytest.mark.parametrize("command", PIPES, ids=["python", "jq"])
+@pytest.mark.parametrize("command", PIPES, ids=["python", "jq", "README"])
 def test_the_commands_write_a_midi_file(url, command, tmp_path):
     """As they stand, but for the port; `python3` is this Python."""
     for tool in ("curl", *(["jq", "base64"] if "jq" in command else [])):
@@ -142,7 +143,7 @@ def test_the_commands_write_a_midi_file(url, command, tmp_path):
 
 
 def test_the_python_of_the_readme(url):
-    ((_, code),) = [block for block in BLOCKS if block[0] == "python"]
+    (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     namespace = {}
     exec(compile(code.replace("http://127.0.0.1:8501", url), "README.md", "exec"), namespace)
     assert len(namespace["piece"]) > 50

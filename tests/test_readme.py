@@ -3,12 +3,15 @@
 import pathlib
 import re
 
+import cpp_loader
 import pytest
+import rest_server
 
 import keras_music as km
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SERVER = "http://127.0.0.1:8501"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
@@ -35,12 +38,24 @@ def test_the_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "saved_models").symlink_to(ROOT / "saved_models")
     namespace = {}
-    for i, block in enumerate(BLOCKS):
+    blocks = [block for block in BLOCKS if SERVER not in block]
+    for i, block in enumerate(blocks):
         exec(compile(smaller(block), "README.md", "exec"), namespace)
         if i == 0:  # a reader's first piece should be one
             assert len(km.read_midi("out/new.mid")) > 100
             assert (tmp_path / "out" / "new.wav").stat().st_size > 1_000_000
     assert (tmp_path / "out" / "bach" / "1" / "saved_model.pb").is_file()
+    try:
+        cpp_loader.library_paths()
+    except ImportError as error:
+        pytest.skip(f"The server's stand-in cannot run: {error}")
+    with rest_server.serve({"bach": ROOT / "saved_models" / "chorales"}) as url:
+        for block in BLOCKS:
+            if SERVER in block:
+                exec(compile(block.replace(SERVER, url), "README.md", "exec"), namespace)
+    prompt, served = km.read_midi("out/new.mid").crop(6.0), km.read_midi("out/served.mid")
+    assert served.duration > prompt.duration
+    assert served.notes["pitch"][:20].tolist() == prompt.notes["pitch"][:20].tolist()
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)", README))

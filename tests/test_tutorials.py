@@ -10,6 +10,7 @@ import wave
 
 import pretty_midi
 import pytest
+from rest_server import serve
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -68,3 +69,37 @@ def test_bach_chorales(tmp_path):
     card = json.loads((out / "saved_model" / "1" / "assets.extra" / "model_card.json").read_text())
     held_out = card["held-out loss (nats a token)"]
     assert held_out["model"] == pytest.approx(losses["model"], abs=1e-3)
+
+
+def test_serving(tmp_path, monkeypatch):
+    """Asked, too, is a stand-in for the server, which serves what the tutorial has just written."""
+    out = tmp_path / "out"
+    with serve({"bach": out / "bach"}) as url:
+        monkeypatch.setenv("KERAS_MUSIC_SERVING_URL", url)
+        printed = run_tutorial("06_serving.py", tmp_path)
+    for sentence in (
+        "a number always had a model behind it",
+        "our export has no problem",
+        "alike",
+        "notes of the file are those of the tokens",
+        "the server's file holds its notes",
+        "they are our notes",
+        "200 questions to `step` draw what one to `generate` draws",
+        "a row alone is the row in a batch",
+    ):
+        assert f"{sentence}: True" in printed
+    assert "as a server: Could not find variable" in printed
+    for name in ("temperature", "prompt", "num_tokens"):
+        assert re.search(rf"^{name}=.+: .*`{name}` must .+ Received:", printed, re.M)
+    midi = pretty_midi.PrettyMIDI(str(out / "served.mid"))
+    notes = [note for instrument in midi.instruments for note in instrument.notes]
+    assert len(notes) == int(re.search(r"all (\d+) notes of the file", printed)[1]) > 40
+    with wave.open(str(out / "served.wav")) as sound:
+        assert sound.getnframes() / sound.getframerate() >= max(note.end for note in notes) - 0.1
+    (row,) = json.loads((out / "request.json").read_text())["instances"]
+    assert set(row) == {"prompt", "num_tokens", "temperature", "top_k", "top_p", "seed"}
+    for name in ("served.png", "latency.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    ratios = re.findall(r"^ *(\d+) +[\d,]+ +[\d,]+ +([\d.]+) \(", printed, re.M)
+    assert [size for size, _ in ratios] == ["1", "16", "64"]
+    assert float(ratios[0][1]) > 1  # with one row the loop in Python costs more than the work

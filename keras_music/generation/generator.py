@@ -69,7 +69,7 @@ class Generator:
         Raises:
           ValueError: a control is out of range, or the prompt cannot be encoded.
         """
-        many = _is_many(prompt)
+        many = is_many(prompt)
         written = self.generate_tokens(prompt, num_tokens, temperature, top_k, top_p, seed)
         rows = zip(written.tokens, written.length, strict=True)
         decoded = [self.tokenizer.decode(tokens[:length]) for tokens, length in rows]
@@ -79,7 +79,7 @@ class Generator:
         self, prompt=None, num_tokens=256, temperature=1.0, top_k=0, top_p=1.0, seed=0
     ) -> Generated:
         """As `generate`, but returns ids: a `Generated` with one row a prompt."""
-        prompts = [self._encode(p) for p in (prompt if _is_many(prompt) else [prompt])]
+        prompts = [self._encode(p) for p in (prompt if is_many(prompt) else [prompt])]
         if not prompts:
             raise ValueError("`prompt` must hold at least one prompt. Received: an empty list.")
         rows = len(prompts)
@@ -156,7 +156,7 @@ def pad_rows(rows):
     return padded
 
 
-def _is_many(prompt):
+def is_many(prompt):
     """Whether this is a list of prompts, and not one prompt (of ids, perhaps)."""
     if isinstance(prompt, str) or prompt is None:
         return False

@@ -17,8 +17,9 @@ Two things make this a fast step without changing what it says:
 - There are only `vocab_size` different inputs. Whatever stands before the first memory (Embedding,
   Dense, ...) and x W + b with it are computed once for every id, as one *table* of shape
   (vocab_size, 3 * units), c_z and c_r included. Feeding an id is then looking up a row.
-- A row of a 1024-unit kernel is 3 * 4096 bytes long, and rows that lie a multiple of 4096 bytes
-  apart fight for the same lines of the processor's cache. 16 columns of zeros on the right end it.
+- The recurrent kernel is cut between its gates into two pieces, so that two cores can multiply at
+  once. A row of a piece for 1024 units is a multiple of 4096 bytes long, and rows that lie so far
+  apart fight for the same lines of the processor's cache: 16 columns of zeros end that.
 
 `Network.weights` computes the tables; they are arguments of the step, so that a loop computes them
 once and an exported model stores them instead of what they were made of.
@@ -169,8 +170,7 @@ class _Cell:
         return tf.matmul(values, self.cell.kernel) + self._biases()[0]
 
     def weights(self):
-        recurrent = _with_odd_rows(self.cell.recurrent_kernel.value)
-        weights = [recurrent, *self._biases()[1:]]
+        weights = [*self._recurrent_pieces(), *self._biases()[1:]]
         if not self.is_fed_by_table:
             weights += [_with_odd_rows(self.cell.kernel.value), self._biases()[0]]
         return weights
@@ -179,9 +179,21 @@ class _Cell:
         if not self.is_fed_by_table:
             *weights, kernel, bias = weights
             values = tf.matmul(values, kernel)[:, : bias.shape[0]] + bias
-        recurrent, *biases = weights
-        new = self.next(self.cell, values, tf.matmul(state[0], recurrent), state, *biases)
+        units = self.cell.units
+        x = tf.split(values, values.shape[1] // units, axis=1)
+        recurrent, num_pieces = [], min(2, len(x))
+        for kernel in weights[:num_pieces]:
+            product = tf.matmul(state[0], kernel)  # (batch, gates of this piece * units or more)
+            gates, odd = divmod(product.shape[1], units)
+            recurrent += tf.split(product, [units] * gates + [odd], axis=1)[:gates]
+        new = self.next(self.cell, x, recurrent, state, *weights[num_pieces:])
         return new[0], new
+
+    def _recurrent_pieces(self):
+        kernel = tf.convert_to_tensor(self.cell.recurrent_kernel.value)
+        units = self.cell.units
+        pieces = [kernel[:, : 2 * units], kernel[:, 2 * units :]]
+        return [_with_odd_rows(piece) for piece in pieces if piece.shape[1]]
 
     def _biases(self):
         """The bias of the input, and for a GRU that of the candidate's memory."""
@@ -198,32 +210,25 @@ class _Cell:
 
 
 def _gru(cell, x, recurrent, state, bias):
-    """One moment of a GRU: `x` and `recurrent` (batch, 3 * units or more), state (h,)."""
-    (h,), gate = state, cell.recurrent_activation
-    (x_z, x_r, x_g), (h_z, h_r, h_g) = _parts(x, 3, cell), _parts(recurrent, 3, cell)
-    z, r = gate(x_z + h_z), gate(x_r + h_r)
+    """One moment of a GRU: `x` and `recurrent` 3 tensors (batch, units), state (h,)."""
+    (x_z, x_r, x_g), (h_z, h_r, h_g) = x, recurrent
+    z = cell.recurrent_activation(x_z + h_z)
+    r = cell.recurrent_activation(x_r + h_r)
     candidate = cell.activation(x_g + r * (h_g + bias))
-    return [candidate + z * (h - candidate)]
+    return [candidate + z * (state[0] - candidate)]
 
 
 def _lstm(cell, x, recurrent, state):
-    """One moment of an LSTM: `x` and `recurrent` (batch, 4 * units or more), state (h, c)."""
-    (_, c), gate = state, cell.recurrent_activation
-    sums = zip(_parts(x, 4, cell), _parts(recurrent, 4, cell), strict=True)
-    i, f, g, o = [x_part + h_part for x_part, h_part in sums]
-    c = gate(f) * c + gate(i) * cell.activation(g)
+    """One moment of an LSTM: `x` and `recurrent` 4 tensors (batch, units), state (h, c)."""
+    i, f, g, o = [x_part + h_part for x_part, h_part in zip(x, recurrent, strict=True)]
+    gate = cell.recurrent_activation
+    c = gate(f) * state[1] + gate(i) * cell.activation(g)
     return [gate(o) * cell.activation(c), c]
 
 
 def _rnn(cell, x, recurrent, state):
-    """One moment of a simple RNN: `x` and `recurrent` (batch, units or more), state (h,)."""
-    return [cell.activation(x + recurrent[:, : cell.units])]
-
-
-def _parts(sums, count, cell):
-    """(batch, count * units or more) -> `count` tensors (batch, units)."""
-    rest = sums.shape[1] - count * cell.units
-    return tf.split(sums, [cell.units] * count + [rest], axis=1)[:count]
+    """One moment of a simple RNN: `x` and `recurrent` 1 tensor (batch, units), state (h,)."""
+    return [cell.activation(x[0] + recurrent[0])]
 
 
 KNOWN = {

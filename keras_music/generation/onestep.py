@@ -39,6 +39,8 @@ from keras_music.generation.generator import PAD, Generated, Generator, pad_rows
 from keras_music.generation.network import Network
 from keras_music.generation.sampling import sampler, uniforms
 
+STEPS_AT_ONCE = 4  # ids drawn before the loop looks whether it is over: fewer turns, less overhead
+
 
 class OneStep(Generator):
     """Generates with a Keras model and its tokenizer.
@@ -122,8 +124,10 @@ class OneStep(Generator):
         prompt_length = tf.reduce_sum(tf.cast(prompt != PAD, tf.int32), axis=1)
         stop = prompt_length + num_tokens  # (batch,)
         last = tf.reduce_max(stop) - 1
-        points = uniforms(seed[None], tf.range(1, last + 1)[:, None])  # (last, batch)
+        longest = last + STEPS_AT_ONCE
+        points = uniforms(seed[None], tf.range(1, longest)[:, None])  # (longest - 1, batch)
         given_ids = tf.transpose(prompt)
+        longest_prompt = tf.shape(prompt)[1]
         never = self.never()
         draw = sampler(temperature, top_k, top_p)
         weights = self.weights() if weights is None else weights
@@ -133,13 +137,18 @@ class OneStep(Generator):
         def unfinished(t, ids, state, length, log_prob, ended, all_ended, written):
             return (t < last) & ~all_ended
 
-        def write(t, ids, state, length, log_prob, ended, all_ended, written):
+        def write(*values):
+            for _ in range(STEPS_AT_ONCE):
+                values = write_one(*values)
+            return values
+
+        def write_one(t, ids, state, length, log_prob, ended, all_ended, written):
             logits, state = self.step(ids, state, weights)
-            drawn, its_log_prob = draw(logits + never, points[t])
+            drawn, its_log_prob = draw(logits + never, tf.gather(points, t))
             t = t + 1
             given = t < prompt_length
             free = ~given & ~ended
-            ids = tf.where(given, given_ids[tf.minimum(t, tf.shape(prompt)[1] - 1)], drawn)
+            ids = tf.where(given, tf.gather(given_ids, tf.minimum(t, longest_prompt - 1)), drawn)
             ids = tf.where(given | free, ids, PAD)
             length = length + tf.cast(free, tf.int32)
             log_prob = log_prob + tf.where(free, its_log_prob, 0.0)
@@ -149,7 +158,7 @@ class OneStep(Generator):
 
         end_id = -1 if self.end_id is None else self.end_id
         batch = tf.shape(prompt)[0]
-        written = tf.TensorArray(tf.int32, size=last + 1, element_shape=[None])
+        written = tf.TensorArray(tf.int32, size=longest, element_shape=[None])
         _, _, _, length, log_prob, _, _, written = tf.while_loop(
             unfinished,
             write,

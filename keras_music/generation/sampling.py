@@ -76,7 +76,7 @@ def sampler(temperature, top_k, top_p):
         total = line[:, -1:]
         drawn = tf.reduce_sum(tf.cast(line <= uniform[:, None] * total, tf.int32), axis=-1)
         ids = tf.where(greedy, tf.argmax(scaled, axis=-1, output_type=tf.int32), drawn)
-        ids = tf.minimum(ids, tf.shape(logits)[-1] - 1)  # NaN must not leave the vocabulary
+        ids = tf.minimum(ids, logits.shape[-1] - 1)  # NaN must not leave the vocabulary
         # NaN scores give NaN, and whoever drew can see that the network is broken.
         log_prob = tf.gather(scaled, ids, batch_dims=1) - tf.math.log(total[:, 0])
         return ids, log_prob * counts

@@ -4,7 +4,7 @@
     smf           tokens to the bytes of a MIDI file, in the graph
     saved_model   `export` writes the folder, whole or not at all; `load` reads it back
     lint, warmup  is it servable? without running it, and by running it as a server does
-    client        `Client` asks a running server, without TensorFlow
+    client, rest  `Client` asks a running server, without TensorFlow
 
 Nothing is loaded before it is used.
 """
@@ -17,6 +17,7 @@ _NAMES = {
     "check_saved_model": "lint",
     "export": "saved_model",
     "load": "saved_model",
+    "self_test": "warmup",
 }
 
 __all__ = [*_NAMES]

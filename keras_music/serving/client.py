@@ -39,7 +39,7 @@ import urllib.parse
 import numpy as np
 
 from keras_music import tokenizers
-from keras_music.generation.generator import Generated, Generator, _is_many, pad_rows
+from keras_music.generation.generator import Generated, Generator, is_many, pad_rows
 from keras_music.serving.rest import BusyError, NotFoundError, Rest, clean
 
 
@@ -122,7 +122,7 @@ class Client(Generator):
             self.generate_tokens(prompt, num_tokens, temperature, top_k, top_p, seed)
             with self._rest.reading("`midi_bytes`"):
                 files = [base64.b64decode(row["midi_bytes"]["b64"]) for row in self._rest.call.rows]
-        return files if _is_many(prompt) else files[0]
+        return files if is_many(prompt) else files[0]
 
     def _generate(self, prompts, controls):
         if _is_text(self.tokenizer):
