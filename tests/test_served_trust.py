@@ -453,6 +453,7 @@ def bad_value(name, key, is_counter, rng):
     elif key.startswith("state_") and not is_counter:
         state = [0.5] * UNITS
         in_graph = [state[1:], [*state, 0.5], [], [0.5]]
+        in_graph += [[*state[:at], v, *state[at + 1 :]] for v in NOT_FINITE]
         before = [[*state[:at], v, *state[at + 1 :]] for v in NOT_A_NUMBER + NOT_FLOAT32]
     else:
         in_graph = {
@@ -462,7 +463,7 @@ def bad_value(name, key, is_counter, rng):
             "top_p": [*NOT_FINITE, 0, -0.0, 1.0001, 2, -0.5, rng.uniform(1.01, 9)],
             "seed": [],
             "row": [],
-        }.get(key, negative)
+        }.get(key, [*negative, 2**31 - 1] if is_counter else negative)
         before = {
             "temperature": NOT_A_NUMBER + NOT_FLOAT32,
             "top_p": NOT_A_NUMBER + NOT_FLOAT32,

@@ -131,6 +131,9 @@ def test_the_graph_names_an_unknown_character():
     assert "[öxq]" in str(caught.value)
     with pytest.raises(tf.errors.InvalidArgumentError, match=message) as caught:
         TOKENIZER.encode_in_graph(tf.constant(["AzxA"]))
+    assert TOKENIZER.encode_in_graph(tf.constant(["AzA"]), longest=4).shape == (1, 4)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`prompt` must hold at most 4 ids"):
+        TOKENIZER.encode_in_graph(tf.constant(["A", "AzAA"]), longest=4)
     assert "b'x'" in str(caught.value)
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         CharTokenizer("Az").encode_in_graph(tf.constant([b"A\xff"]))  # no UTF-8

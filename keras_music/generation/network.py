@@ -166,7 +166,7 @@ class _Cell:
         self.sizes = [(size, self.cell.compute_dtype) for size in sizes]
 
     def feed(self, values):
-        """What the gates get from the input: (..., features) -> (..., gates * units)."""
+        """What the gates get from the input: (rows, features) -> (rows, gates * units)."""
         return tf.matmul(values, self.cell.kernel) + self._biases()[0]
 
     def weights(self):
@@ -179,15 +179,17 @@ class _Cell:
         if not self.is_fed_by_table:
             *weights, kernel, bias = weights
             values = tf.matmul(values, kernel)[:, : bias.shape[0]] + bias
-        units = self.cell.units
-        x = tf.split(values, values.shape[1] // units, axis=1)
-        recurrent, num_pieces = [], min(2, len(x))
-        for kernel in weights[:num_pieces]:
-            product = tf.matmul(state[0], kernel)  # (batch, gates of this piece * units or more)
-            gates, odd = divmod(product.shape[1], units)
-            recurrent += tf.split(product, [units] * gates + [odd], axis=1)[:gates]
+        x = self._by_gate(values)
+        num_pieces = min(2, len(x))
+        products = [tf.matmul(state[0], kernel) for kernel in weights[:num_pieces]]
+        recurrent = [gate for product in products for gate in self._by_gate(product)]
         new = self.next(self.cell, x, recurrent, state, *weights[num_pieces:])
         return new[0], new
+
+    def _by_gate(self, sums):
+        """(rows, gates * units and perhaps some zeros) -> a list of (rows, units)."""
+        gates, odd = divmod(sums.shape[1], self.cell.units)
+        return tf.split(sums, [self.cell.units] * gates + [odd], axis=1)[:gates]
 
     def _recurrent_pieces(self):
         kernel = tf.convert_to_tensor(self.cell.recurrent_kernel.value)

@@ -86,7 +86,7 @@ class Signatures:
         checks = [*_check_controls(**controls), _check(limit, message, num_tokens)]
         with tf.control_dependencies(checks):
             if is_text(self.tokenizer):
-                prompt = self.tokenizer.encode_in_graph(prompt)
+                prompt = self.tokenizer.encode_in_graph(prompt, self.max_num_tokens)
             prompt = self._check_ids("prompt", prompt, self.max_num_tokens)
         with tf.control_dependencies([self._is_one_piece(prompt)]):
             prompt = tf.identity(prompt)
@@ -104,8 +104,16 @@ class Signatures:
         states = [states[f"state_{i}"] for i in range(len(states))]
         checks = [
             *_check_controls(temperature, top_k, top_p),
-            _check(states[-1] >= 0, f"`state_{len(states) - 1}` must be >= 0", states[-1]),
+            _check(
+                (states[-1] >= 0) & (states[-1] < tf.int32.max),
+                f"`state_{len(states) - 1}` must be >= 0 and below {tf.int32.max}",
+                states[-1],
+            ),
             self._in_vocabulary("token", token, 1),
+        ]
+        checks += [
+            _check(tf.math.is_finite(state), f"`state_{i}` must hold finite numbers")
+            for i, state in enumerate(states[:-1])
         ]
         # The state travels as float32, whatever the model computes in: any client can send that.
         blank = self.one_step.initial_state(1)

@@ -94,11 +94,11 @@ class CharTokenizer(Tokenizer):
         ids = self.table.check(ids)
         return "".join(self.characters[i - len(SPECIAL)] for i in ids if i >= len(SPECIAL))
 
-    def encode_in_graph(self, text):
+    def encode_in_graph(self, text, longest=None):
         """Strings, shape (batch,) -> int32 ids, shape (batch, time), `START` first, no `END`.
 
-        Rows are padded with 0 at the end. In a graph an unknown character raises
-        INVALID_ARGUMENT, with a sentence that shows it.
+        Rows are padded with 0 at the end. In a graph an unknown character, or a row of more than
+        `longest` ids, raises INVALID_ARGUMENT, with a sentence that says so.
         """
         import tensorflow as tf
 
@@ -110,7 +110,12 @@ class CharTokenizer(Tokenizer):
         shown = tf.strings.unicode_encode(unknown[:10], "UTF-8")
         message = "`prompt` must be written in the characters of the model. It does not know:"
         check = tf.debugging.Assert(tf.size(unknown) == 0, [message, shown])
-        with tf.control_dependencies([check] if check is not None else []):
+        checks = [check]
+        if longest is not None:  # before rows are padded: one long row makes all of them long
+            message = f"`prompt` must hold at most {longest} ids a row, START among them."
+            lengths = points.row_lengths() + 1
+            checks.append(tf.debugging.Assert(tf.reduce_all(lengths <= longest), [message]))
+        with tf.control_dependencies([check for check in checks if check is not None]):
             ids = points.with_flat_values(index + int(self.table.ids("CHAR")))
         start = tf.fill([points.nrows(), 1], self.start_id)
         return tf.concat([start, ids.to_tensor(0)], axis=1)  # (batch, time)
