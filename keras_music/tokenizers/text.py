@@ -112,7 +112,7 @@ class CharTokenizer(Tokenizer):
         check = tf.debugging.Assert(tf.size(unknown) == 0, [message, shown])
         checks = [check]
         if longest is not None:  # before rows are padded: one long row makes all of them long
-            message = f"`prompt` must hold at most {longest} ids a row, START among them."
+            message = f"`prompt` must hold at most {longest} ids a row."
             lengths = points.row_lengths() + 1
             checks.append(tf.debugging.Assert(tf.reduce_all(lengths <= longest), [message]))
         with tf.control_dependencies([check for check in checks if check is not None]):
