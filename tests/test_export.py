@@ -209,6 +209,46 @@ def test_the_card_holds_what_python_people_measure_in(text, tmp_path):
     assert read["who"] == str(tmp_path)
 
 
+def test_what_is_named_like_a_version_is_never_in_the_way(text, tmp_path):
+    """A file, a dangling link and a number with zeros before it; and a link that is not ours."""
+    one_step, _ = text
+    (tmp_path / "1").write_text("")
+    (tmp_path / "2").symlink_to(tmp_path / "nowhere")
+    (tmp_path / ".exporting-x").symlink_to(tmp_path / "nowhere")
+    path = km.export(one_step, tmp_path)
+    assert path.name == "3"
+    path.rename(tmp_path / "007")
+    assert km.load(tmp_path).path.name == "007"
+    assert km.export(one_step, tmp_path).name == "8"
+
+
+def test_layers_that_share_a_cell_are_exported_with_one_set_of_weights(tmp_path):
+    keras.utils.set_random_seed(0)
+    cell = keras.layers.GRUCell(32)
+    model = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            keras.layers.Embedding(TEXT.vocab_size, 32),
+            keras.layers.RNN(cell, return_sequences=True),
+            keras.layers.RNN(cell, return_sequences=True),
+            keras.layers.Dense(TEXT.vocab_size),
+        ]
+    )
+    one_step = km.OneStep(model, TEXT)
+    loaded = km.load(km.export(one_step, tmp_path))
+    assert loaded.generate("abc", 30, seed=1) == one_step.generate("abc", 30, seed=1)
+
+
+def test_what_killed_exports_left_is_swept_away_an_hour_later(text, tmp_path):
+    old, new = tmp_path / ".exporting-old", tmp_path / ".exporting-new"
+    for left in (old, new):
+        left.mkdir()
+    os.utime(old, (0, 0))
+    km.export(text[0], tmp_path)
+    assert not old.exists()
+    assert new.exists()  # perhaps another process is still writing it
+
+
 def test_an_unfinished_higher_version_is_passed_over(text, tmp_path):
     path = km.export(text[0], tmp_path)
     (tmp_path / "2").mkdir()
@@ -356,6 +396,8 @@ def test_errors_of_export_and_load(text, tmp_path):
         km.export(one_step.model, tmp_path)
     with pytest.raises(ValueError, match="`card` must be a dict. Received: str"):
         km.export(one_step, tmp_path, card="text")
+    with pytest.raises(ValueError, match="`card` must have texts as keys.* Received: keys must be"):
+        km.export(one_step, tmp_path, card={(1, 2): 3})
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="Cannot write the SavedModel.*Choose a folder"):
         km.export(one_step, tmp_path / "file")

@@ -64,6 +64,16 @@ MODELS = {
     "stacked cells": lambda: [
         LAYERS.RNN([LAYERS.GRUCell(4), LAYERS.LSTMCell(6)], return_sequences=True)
     ],
+    "axes by number": lambda: [
+        LAYERS.EinsumDense("abc,cd->abd", output_shape=(None, 7)),
+        recurrent(LAYERS.GRU),
+        LAYERS.LayerNormalization(axis=2),
+    ],
+    "another precision": lambda: [recurrent(LAYERS.GRU, dtype="float64")],
+    "two of different precision": lambda: [
+        recurrent(LAYERS.GRU),
+        recurrent(LAYERS.LSTM, dtype="float64"),
+    ],
     "no memory": lambda: [LAYERS.Dense(7, activation="tanh")],
 }
 
@@ -129,3 +139,33 @@ def test_weights_are_those_of_now_and_can_be_kept():
     cell.bias.assign(cell.bias + 1.0)
     assert np.abs(one_step.step([3])[0].numpy() - before).max() > 0.01
     np.testing.assert_array_equal(one_step.step([3], weights=kept)[0], before)
+
+
+class EagerCell(LAYERS.SimpleRNNCell):
+    """A cell that begins with something in its memory."""
+
+    def get_initial_state(self, batch_size=None):
+        return [keras.ops.ones((batch_size, self.units))]
+
+
+@pytest.mark.parametrize(
+    "layer, says",
+    [
+        (lambda: LAYERS.RNN(EagerCell(4), return_sequences=True), "must begin with zeros"),
+        (lambda: LAYERS.LayerNormalization(axis=1), "features only .* Received: axis=.1"),
+        (lambda: LAYERS.GRU(4), "return_sequences=True"),
+        (lambda: LAYERS.GRU(4, return_sequences=True, go_backwards=True), "read forwards"),
+        (lambda: LAYERS.Conv1D(4, 3, padding="causal"), "cannot be stepped one id at a time"),
+    ],
+)
+def test_what_cannot_be_stepped_is_refused(layer, says):
+    inputs = keras.Input((16,), dtype="int32")
+    model = keras.Sequential([inputs, LAYERS.Embedding(VOCAB_SIZE, 4), layer()])
+    with pytest.raises(ValueError, match=says):
+        Network(model, VOCAB_SIZE)
+
+
+def test_an_embedding_without_a_row_for_each_id_is_refused():
+    model = sequential(recurrent(LAYERS.GRU))
+    with pytest.raises(ValueError, match="tokenizer's 12 ids. Received: 11 rows"):
+        Network(model, 12)

@@ -191,3 +191,8 @@ def test_a_tokenizer_needs_a_character(text):
 def test_only_text_makes_a_vocabulary():
     with pytest.raises(ValueError, match="`text` must be a str or hold nothing else. .* int"):
         CharTokenizer(["abc", 5])
+
+
+def test_half_a_surrogate_pair_is_no_text():
+    with pytest.raises(ValueError, match="`text` must be Unicode text. Received: half of a surr"):
+        CharTokenizer("ab\ud800")

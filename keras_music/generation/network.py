@@ -37,6 +37,7 @@ S. Hochreiter and J. Schmidhuber (1997) for the LSTM.
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 MAX_TABLE = 2048  # ids; a larger vocabulary makes tables larger than what they replace
@@ -54,6 +55,8 @@ POINTWISE = (
     keras.layers.Rescaling,
     keras.layers.Identity,
 )
+# Those among them that name axes by number, and must see a time axis: one moment long.
+BY_AXIS = (keras.layers.EinsumDense, keras.layers.LayerNormalization)
 # Layers that do something only in training.
 SILENT = (
     keras.layers.Dropout,
@@ -75,7 +78,7 @@ class Network:
     """
 
     def __init__(self, model, vocab_size):
-        _check(model)
+        _check(model, vocab_size)
         layers = [layer for layer in model.layers if not isinstance(layer, SILENT)]
         memories = [i for i, layer in enumerate(layers) if isinstance(layer, keras.layers.RNN)]
         before = layers[: memories[0]] if memories else layers
@@ -118,7 +121,7 @@ class _Table:
     def weights(self):
         values = tf.range(self.vocab_size)
         for layer in self.layers:
-            values = layer(values)
+            values = _call(layer, values)
         return [self.cell.feed(values) if self.cell else values]  # (vocab_size, ...)
 
     def step(self, ids, state, weights):
@@ -145,13 +148,13 @@ class _Pointwise:
         # In this scope the layer computes with the tensors given instead of its own variables.
         with keras.StatelessScope(list(zip(self._variables(), weights, strict=True))):
             if not self.sizes:
-                return self.layer(values), []
+                return _call(self.layer, values), []
             state = tf.nest.pack_sequence_as(self.state_size, state)
             values, new = self.layer(values, state, training=False)
             return values, tf.nest.flatten(new)
 
     def _variables(self):
-        return [v for v in self.layer.variables if "float" in str(v.dtype)]  # no seeds
+        return [v for v in self.layer.variables if "seed_generator" not in v.path]
 
 
 class _Cell:
@@ -167,6 +170,7 @@ class _Cell:
 
     def feed(self, values):
         """What the gates get from the input: (rows, features) -> (rows, gates * units)."""
+        values = tf.cast(values, self.cell.compute_dtype)
         return tf.matmul(values, self.cell.kernel) + self._biases()[0]
 
     def weights(self):
@@ -178,6 +182,7 @@ class _Cell:
     def step(self, values, state, weights):
         if not self.is_fed_by_table:
             *weights, kernel, bias = weights
+            values = tf.cast(values, kernel.dtype)
             values = tf.matmul(values, kernel)[:, : bias.shape[0]] + bias
         x = self._by_gate(values)
         num_pieces = min(2, len(x))
@@ -254,6 +259,11 @@ def _is_known(layer):
     )
 
 
+def _call(layer, values):
+    """A pointwise layer on one moment: (batch,) or (batch, features) -> (batch, features)."""
+    return layer(values[:, None])[:, 0] if isinstance(layer, BY_AXIS) else layer(values)
+
+
 def _with_odd_rows(kernel):
     """A kernel with some columns of zeros, if its rows would lie in step with the cache."""
     kernel = tf.convert_to_tensor(kernel)
@@ -261,7 +271,7 @@ def _with_odd_rows(kernel):
     return tf.pad(kernel, [[0, 0], [0, ODD]]) if in_step else kernel
 
 
-def _check(model):
+def _check(model, vocab_size):
     """Raises a ValueError unless every layer can be stepped."""
     if not isinstance(model, keras.Sequential):
         raise ValueError(
@@ -286,8 +296,30 @@ def _check(model):
                     "forwards (`go_backwards=False`) and answer at every moment "
                     "(`return_sequences=True`)."
                 )
+            if any(np.any(state != 0) for state in _initial_state(layer)):
+                raise ValueError(
+                    f"The layer {layer.name!r} cannot be stepped: its memory must begin with "
+                    "zeros. Received: a cell whose `get_initial_state` gives others."
+                )
         elif not isinstance(layer, POINTWISE + SILENT):
             raise ValueError(
                 f"The layer {layer.name!r} ({type(layer).__name__}) cannot be stepped one id at a "
                 "time. Use Embedding, GRU, LSTM, SimpleRNN, Dense, Dropout or LayerNormalization."
             )
+        elif isinstance(layer, keras.layers.LayerNormalization):
+            axes = np.atleast_1d(layer.axis) % 3
+            if axes.tolist() != [2]:
+                raise ValueError(
+                    f"The layer {layer.name!r} cannot be stepped: it must normalise the features "
+                    f"only (axis=-1), not over time. Received: axis={layer.axis}."
+                )
+        elif isinstance(layer, keras.layers.Embedding) and layer.input_dim < vocab_size:
+            raise ValueError(
+                f"The layer {layer.name!r} must have a row for each of the tokenizer's "
+                f"{vocab_size} ids. Received: {layer.input_dim} rows. Build the model with "
+                "vocab_size=tokenizer.vocab_size."
+            )
+
+
+def _initial_state(layer):
+    return [np.asarray(state) for state in tf.nest.flatten(layer.get_initial_state(batch_size=1))]

@@ -18,6 +18,7 @@ Keras 3 model loads in Python and fails in the server (tensorflow#72963).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -84,7 +85,7 @@ def export(one_step, path, *, max_num_tokens=4096, card=None) -> pathlib.Path:
                 "`one_step` cannot be served: " + " ".join(problems) + " Nothing was exported."
             )
         return _publish(temporary, path)
-    except (OSError, tf.errors.OpError) as error:
+    except OSError as error:
         raise OSError(
             f"Cannot write the SavedModel to {path}: {error}. "
             "Choose a folder that you may write to, on a disk with room."
@@ -107,13 +108,14 @@ def load(path, tokenizer=None) -> LoadedModel:
     """
     path = pathlib.Path(path).expanduser()
     if not (path / "saved_model.pb").is_file():
-        whole = [v for v in _versions(path) if (path / str(v) / "saved_model.pb").is_file()]
+        found = _versions(path)
+        whole = [found[v] for v in sorted(found) if (found[v] / "saved_model.pb").is_file()]
         if not whole:
             raise FileNotFoundError(
                 f"There is no exported model in {path}. `keras_music.export(one_step, path)` "
                 f"writes one (the current folder is {pathlib.Path.cwd()})."
             )
-        path = path / str(max(whole))
+        path = whole[-1]
     return LoadedModel(path, tokenizer)
 
 
@@ -190,7 +192,13 @@ def _card_json(one_step, max_num_tokens, card):
 
     if not isinstance(card or {}, dict):
         raise ValueError(f"`card` must be a dict. Received: {type(card).__name__}.")
-    return json.dumps((card or {}) | facts, indent=1, default=plain)
+    try:
+        return json.dumps((card or {}) | facts, indent=1, default=plain)
+    except TypeError as error:
+        raise ValueError(
+            f"`card` must have texts as keys, in tables, too. Received: {error}. "
+            "Turn them into str."
+        ) from None
 
 
 def _write(one_step, folder, max_num_tokens, card):
@@ -203,37 +211,51 @@ def _write(one_step, folder, max_num_tokens, card):
         "tokenizer_json": (extra / "tokenizer.json").read_text(encoding="utf-8"),
         "card_json": card,
     }
-    # Not the Keras model is stored but what its step computes with, each number once: the C++
-    # loader fills the variables that the signatures read, and no others.
+    # Not the Keras model is stored but what its step computes with: the C++ loader fills the
+    # variables that the signatures read, and no others.
+    stored = {}
+
+    def store(weight):
+        """A variable; one for all equal weights, as of layers that share a cell."""
+        key = (weight.dtype, tuple(weight.shape), weight.numpy().tobytes())
+        return stored.setdefault(key, tf.Variable(weight, trainable=False))
+
+    weights = tf.nest.map_structure(store, one_step.weights())
     module = tf.Module()
-    weights = tf.nest.map_structure(lambda w: tf.Variable(w, trainable=False), one_step.weights())
-    module.weights = tf.nest.flatten(weights)
+    module.weights = list(stored.values())
     signatures = Signatures(one_step, weights, max_num_tokens, about)
     functions = signatures.functions()
-    tf.saved_model.save(module, str(folder), signatures=functions)
-    write_warmup(folder, warmup_requests(functions, **signatures.example()))
+    try:
+        tf.saved_model.save(module, str(folder), signatures=functions)
+        write_warmup(folder, warmup_requests(functions, **signatures.example()))
+    except tf.errors.OpError as error:  # TensorFlow's word for a disk that is full
+        raise OSError(str(error)) from error
 
 
 def _sweep(path):
     """Removes what exports left behind that were killed. They take seconds, not an hour."""
     for left in path.glob(UNFINISHED + "*"):
-        if time.time() - left.stat().st_mtime > 3600:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another process may have been faster
+            if time.time() - left.lstat().st_mtime > 3600:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _publish(temporary, path):
     """Renames the finished folder to the next free version."""
+    tried = 0
     while True:
-        version = path / str(max(_versions(path), default=0) + 1)
+        tried = max(tried, *_versions(path), 0) + 1
+        version = path / str(tried)
         try:
             os.rename(temporary, version)  # never replaces a folder that holds something
             return version
         except OSError:
-            if not version.exists():
+            if not os.path.lexists(version):
                 raise
 
 
 def _versions(path):
+    """What is named by a whole number below a folder: {number: path}."""
     if not path.is_dir():
-        return []
-    return [int(p.name) for p in path.iterdir() if p.is_dir() and p.name.isdecimal()]
+        return {}
+    return {int(p.name): p for p in path.iterdir() if p.name.isdecimal()}

@@ -13,7 +13,8 @@ number of servers and clients can share one:
 Conventions: every input and output has the batch as its first axis, also where one value would
 do (`row` may hold any number): only so do REST's row form and a server's batching work. In `step`,
 a state of zeros starts a row; the last state tensor counts the ids that were fed, so that stepping
-with one seed draws exactly what `generate` draws. `tokens`, `midi_bytes` and `text` are whole
+with one seed draws exactly what `generate` draws (the state travels as float32; in a model of
+another precision, nearly so). `tokens`, `midi_bytes` and `text` are whole
 pieces, prompt included; `num_tokens` counts what is drawn.
 
 A server compares neither shapes nor values with anything. So each input is checked in the graph
@@ -131,7 +132,7 @@ class Signatures:
     def score(self, tokens):
         # What `generate` wrote can be scored: a prompt and its continuation.
         ids = self._check_ids("tokens", tokens, 2 * self.max_num_tokens)
-        return {"log_prob": self.one_step.score(ids, self._weights())}
+        return {"log_prob": _check_scores(self.one_step.score(ids, self._weights()))}
 
     def describe(self, row):
         return {name: tf.fill(tf.shape(row), text) for name, text in self.about.items()}

@@ -56,6 +56,11 @@ class CharTokenizer(Tokenizer):
                 "`text` must hold at least one character. Received: none. Give the training text."
             )
         self.characters = "".join(characters)
+        if any("\ud800" <= character <= "\udfff" for character in characters):
+            raise ValueError(
+                "`text` must be Unicode text. Received: half of a surrogate pair, which stands for "
+                "no character. Read the file with encoding='utf-8' and errors='replace'."
+            )
         self.table = Vocabulary([*SPECIAL, ("CHAR", 0, len(characters) - 1)])
         self._code_points = _code_points(self.characters)
 
