@@ -39,7 +39,7 @@ import urllib.parse
 import numpy as np
 
 from keras_music import tokenizers
-from keras_music.generation.generator import Generated, Generator, is_many, pad_rows
+from keras_music.generation.generator import FLOAT_MAX, Generated, Generator, is_many, pad_rows
 from keras_music.serving.rest import BusyError, NotFoundError, Rest, clean
 
 
@@ -51,7 +51,8 @@ class Client(Generator):
       name: the model's name on the server, such as "bach".
       tokenizer: None, or a tokenizer that must equal the server's.
       timeout: > 0, seconds, for one whole call.
-      retries: >= 0, how often a busy or restarting server is asked again, with growing waits.
+      retries: None, so that a busy or restarting server is asked again until `timeout`, with
+        growing waits; or >= 0, how often at most.
 
     Raises (here and in every call):
       ValueError: an argument cannot be used, the server refuses it, there is no such model, or its
@@ -67,7 +68,7 @@ class Client(Generator):
       >>> piece = bach.generate(num_tokens=200, seed=7)  # doctest: +SKIP
     """
 
-    def __init__(self, url, name, tokenizer=None, *, timeout=60.0, retries=8):
+    def __init__(self, url, name, tokenizer=None, *, timeout=60.0, retries=None):
         self._rest = Rest(url, timeout, retries)
         if not isinstance(name, str) or not re.fullmatch(r"[^/:]+", name):
             raise ValueError(
@@ -121,7 +122,7 @@ class Client(Generator):
                 )
             self.generate_tokens(prompt, num_tokens, temperature, top_k, top_p, seed)
             with self._rest.reading("`midi_bytes`"):
-                files = [base64.b64decode(row["midi_bytes"]["b64"]) for row in self._rest.call.rows]
+                files = [_midi_file(row["midi_bytes"]["b64"]) for row in self._rest.call.rows]
         return files if is_many(prompt) else files[0]
 
     def _generate(self, prompts, controls):
@@ -134,34 +135,45 @@ class Client(Generator):
         rows = self._with_version(lambda version, _: self._post(version, {"instances": sent}))
         self._rest.call.rows = rows
         with self._rest.reading("`tokens`, `length` and `log_prob` for each prompt"):
-            length = np.array([row["length"] for row in rows], np.int32)
-            log_prob = np.array([row["log_prob"] for row in rows], np.float32)
-            tokens = np.array([row["tokens"] for row in rows], np.int32)
-            if len(rows) != len(sent) or not 1 <= length.max() <= tokens.shape[1]:
-                raise ValueError
-        # A server that batches pads to the longest row of all requests in the batch.
-        return Generated(tokens[:, : length.max()], length, log_prob)
+            return _read_rows(rows, len(sent), self.tokenizer.vocab_size)
 
     def _with_version(self, use):
         """What `use(version, card)` gives; once a call the version may have to be found again."""
+        dropped = version = None
         with self._rest.one_call():
             for may_look_again in (True, False):
                 try:
-                    return use(*(self._served or self._find_version()))
+                    version, card = self._find_version(dropped)
+                    return use(version, card)
                 except NotFoundError as error:
-                    self._served = None
                     if not may_look_again:
                         raise self._unknown(error) from None
+                    dropped = version
 
     def _post(self, version, request):
         """The rows with which one version answers."""
         path = f"{self._path}/versions/{version}:predict"
         answer = self._rest.patiently(lambda: self._rest.ask("POST", path, request))
         with self._rest.reading("`predictions`, a list"):
-            return list(answer["predictions"])
+            return _of(list, answer["predictions"])
 
-    def _find_version(self):
-        """Looks which version is served, and takes it if its tokenizer is ours."""
+    def _find_version(self, dropped):
+        """(version, card) to ask; the server is asked for them if none, or a dropped one, is known.
+
+        Of several threads one looks, and the others take what it found: two that look while a new
+        version comes could find both, and read the answer of one with the tokenizer of the other.
+        """
+        served = self._served
+        if served is None or served[0] == dropped:
+            with self._rest.turn():
+                served = self._served
+                if served is None or served[0] == dropped:
+                    self._served = None
+                    self._served = served = self._look_for_version()
+        return served
+
+    def _look_for_version(self):
+        """The version that is served, and its card, if its tokenizer is ours."""
         try:
             version = self._rest.patiently(self._highest_version)
         except NotFoundError as error:
@@ -175,7 +187,8 @@ class Client(Generator):
                 "Export it again with `keras_music.export`."
             ) from None
         with self._rest.reading("`tokenizer_json` and `card_json`"):
-            text, card = rows[0]["tokenizer_json"], json.loads(rows[0]["card_json"])
+            text = _of(str, rows[0]["tokenizer_json"])
+            card = _of(dict, json.loads(rows[0]["card_json"]))
         theirs = tokenizers.from_json(text, f"{self.name!r}, version {version}, on {self.url}")
         if self._tokenizer is None:
             self._tokenizer = theirs
@@ -185,15 +198,14 @@ class Client(Generator):
                 f"Received: {difference}. The same ids would mean something else: make a new "
                 "Client, which asks the server for its tokenizer, and encode prompts with that."
             )
-        self._served = version, card
-        return self._served
+        return version, card
 
     def _highest_version(self):
         """The version that TensorFlow Serving itself would take; one being loaded is busy."""
         answer = self._rest.ask("GET", self._path)
         with self._rest.reading("`model_version_status`"):
-            found = {int(v["version"]): v for v in answer["model_version_status"]}
-            states = {number: v["state"] for number, v in found.items()}
+            found = {int(_of(str, v["version"])): v for v in answer["model_version_status"]}
+            states = {number: _of(str, v["state"]) for number, v in found.items()}
             said = "; ".join(v["status"]["error_message"] for v in found.values())
         if available := [number for number, state in states.items() if state == "AVAILABLE"]:
             return max(available)
@@ -210,6 +222,36 @@ class Client(Generator):
             f"{said}). Check the name with which it was started (MODEL_NAME, or models.config), "
             "and that the model's folder holds a version, such as 1/saved_model.pb."
         )
+
+
+def _of(kind, value):
+    """The value of an answer, if it is of this kind: JSON's true is no int, and its 1.0 neither."""
+    if type(value) is not kind:
+        raise TypeError
+    return value
+
+
+def _read_rows(rows, num_rows, vocab_size):
+    """The rows of an answer as `Generated`; an error if they are no such rows."""
+    length = np.array([_of(int, row["length"]) for row in rows], np.int32)
+    log_prob = np.array([row["log_prob"] for row in rows])
+    tokens = np.array([[_of(int, i) for i in row["tokens"]] for row in rows], np.int32)
+    if len(rows) != num_rows or not 1 <= length.min() <= length.max() <= tokens.shape[1]:
+        raise ValueError
+    if not 0 <= tokens.min() <= tokens.max() < vocab_size:
+        raise ValueError
+    if log_prob.dtype.kind not in "if" or not (abs(log_prob) <= FLOAT_MAX).all():
+        raise ValueError
+    # A server that batches pads to the longest row of all requests in the batch.
+    return Generated(tokens[:, : length.max()], length, log_prob.astype(np.float32))
+
+
+def _midi_file(text):
+    """The bytes of a MIDI file in base64; an error if it is none."""
+    data = base64.b64decode(text, validate=True)
+    if not data.startswith(b"MThd"):
+        raise ValueError
+    return data
 
 
 def _is_text(tokenizer):

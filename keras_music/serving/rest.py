@@ -10,13 +10,16 @@ JSON goes to a URL by POST, or nothing by GET; JSON comes back. The HTTP code sa
     504            it took longer than the server allows
 
 A question may be asked twice without harm, because no model of this package remembers anything.
-So a busy server, and one that hangs up because it is being started again, is asked again, after
-waits of 0.1, 0.2, 0.4 ... 5 seconds, as long as the call has time.
+So a busy server, and one that is away because it is being started again, is asked again, after
+waits of 0.1, 0.2, 0.4 ... 5 seconds, as long as the call has time. Only a POST that was sent and
+got no answer goes out just once more: it may be what ended the server.
 
-Conventions: seconds. The clock belongs to a call, and a call to a thread.
+Conventions: seconds. The clock belongs to a call, and a call to a thread. A time-out of a socket is
+for one `recv`, and bytes may trickle for ever; so a timer shuts the socket down when time is over.
 
 What this file does not do: it knows nothing of prompts and tokenizers (`client` does). No proxies,
-no redirects, no credentials: what answers with them is not TensorFlow Serving.
+no redirects, no credentials: what answers with them is not TensorFlow Serving. The time in which
+the system looks up the name of a host is not cut short.
 
 Reference: TensorFlow Serving, "RESTful API" (tensorflow.org/tfx/serving/api_rest); the codes are in
 its http_server.cc.
@@ -28,6 +31,8 @@ import contextlib
 import http.client
 import json
 import re
+import socket
+import ssl
 import threading
 import time
 import urllib.parse
@@ -36,10 +41,15 @@ from keras_music.arguments import whole_number
 
 BUSY = {429, 502, 503}  # too many requests; a proxy whose server is away; unavailable
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # each wait is twice the one before
+MAX_REPLY = 2**28  # bytes
 
 
 class BusyError(Exception):
     """The server cannot answer now; the same question may be asked again."""
+
+
+class LostError(BusyError):
+    """The connection ended after the question was sent, and before the answer was whole."""
 
 
 class NotFoundError(Exception):
@@ -50,11 +60,12 @@ class Rest:
     """The REST API at one address.
 
     Args:
-      url: str, "http://HOST:PORT", with or without a slash at its end.
+      url: str, "http://HOST:PORT", perhaps with a path, with or without a slash at its end.
       timeout: > 0, seconds for all questions of one call.
-      retries: >= 0, how often a question is asked again.
+      retries: None, to ask again until the time is over; or >= 0, how often at most.
 
     Attributes:
+      was_there: whether a connection was ever made; a server that was there may come back.
       call: what belongs to the call that goes on in this thread; forgotten at its end.
     """
 
@@ -64,8 +75,10 @@ class Rest:
         if not is_number or not 0 < timeout <= threading.TIMEOUT_MAX:
             raise ValueError(f"`timeout` must be > 0 seconds. Received: timeout={timeout!r}.")
         self.timeout = timeout
-        self.retries = whole_number("retries", retries, 0)
+        self.retries = None if retries is None else whole_number("retries", retries, 0)
+        self.was_there = False
         self.call = threading.local()
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def one_call(self):
@@ -73,29 +86,45 @@ class Rest:
         if hasattr(self.call, "deadline"):
             yield
             return
-        self.call.deadline, self.call.was_there = time.monotonic() + self.timeout, False
+        self.call.deadline = time.monotonic() + self.timeout
         try:
             yield
         finally:
             vars(self.call).clear()
 
+    @contextlib.contextmanager
+    def turn(self):
+        """Only one thread at a time is in here; the others wait, as long as they have time."""
+        if not self._lock.acquire(timeout=self._seconds_left()):
+            raise self._too_late("nothing")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     def patiently(self, question):
         """The result of a function that is called again, after a wait, as often as it is busy."""
-        wait, asked = FIRST_WAIT, 0
+        wait, asked, lost = FIRST_WAIT, 0, 0
         while True:
             asked += 1
             try:
                 return question()
             except BusyError as error:
                 busy = error
-            if asked > self.retries:
+            lost += isinstance(busy, LostError)
+            if lost > 1:
+                raise ConnectionError(
+                    f"{self.url} must not end the connection while it answers. Received, twice for "
+                    f"the same request: {busy}. See its log: the request may be what ends it."
+                )
+            if self.retries is not None and asked > self.retries:
                 raise ConnectionError(
                     f"{self.url} is busy, or is being started again. Received, after asking "
-                    f"{asked} times: {busy}. Try later, or raise `retries`."
+                    f"{asked} times: {busy}. Try later, or raise `retries` (None: until `timeout`)."
                 )
-            if self._seconds_left() <= wait:
+            if (left := self.call.deadline - time.monotonic()) < FIRST_WAIT:
                 raise self._too_late(busy)
-            time.sleep(wait)
+            time.sleep(min(wait, left / 2))  # there is always time for a last question
             wait = min(2 * wait, LONGEST_WAIT)
 
     def ask(self, method, path, body=None):
@@ -133,44 +162,104 @@ class Rest:
 
     def _send(self, method, path, body):
         """One HTTP request -> the status and the whole body, within the time that is left."""
-        url = urllib.parse.urlsplit(self.url)
-        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-        body = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", "Connection": "close"}
-        connection = kind(url.hostname, url.port, timeout=self._seconds_left())
+        lost = BusyError if method == "GET" else LostError
         try:
-            with contextlib.closing(connection):
-                connection.connect()
-                self.call.was_there = True
-                socket = connection.sock  # the connection lets go of it with the response
-                connection.request(method, url.path + path, body, headers)
-                with connection.getresponse() as response:
-                    size, reply = response.length, b""
-                    while size is None or len(reply) < size:
-                        socket.settimeout(self._seconds_left())
-                        if not (part := response.read1(65536)):
-                            break
-                        reply += part
-        except TimeoutError:
-            raise self._too_late("nothing") from None
+            connected = self._connect()
         except ConnectionError as error:
-            if isinstance(error, ConnectionRefusedError) and not self.call.was_there:
+            if isinstance(error, ConnectionRefusedError) and not self.was_there:
                 raise self._unreachable(error) from None
             raise BusyError(error) from None
+        except TimeoutError:
+            raise self._too_late("nothing") from None
+        except OSError as error:
+            raise self._unreachable(error) from None
+        self.was_there = True
+        try:
+            with contextlib.closing(connected), self._alarm(connected):
+                status, size, reply = self._exchange(connected, method, path, body)
+        except TimeoutError:
+            raise self._too_late("nothing") from None
+        except (ConnectionError, http.client.IncompleteRead) as error:
+            raise lost(error) from None
         except http.client.HTTPException as error:
             raise self._foreign(f"{type(error).__name__} {error}") from None
         except OSError as error:
             raise self._unreachable(error) from None
+        if max(size or 0, len(reply)) > MAX_REPLY:
+            raise ConnectionError(
+                f"{self.url} must answer with at most {MAX_REPLY} bytes. Received: "
+                f"{size or 'more'}. Ask for fewer tokens or prompts."
+            )
         if size is not None and len(reply) < size:
-            raise BusyError(f"{len(reply)} of {size} bytes, then the connection ended")
-        return response.status, reply
+            raise lost(f"{len(reply)} of {size} bytes, then the connection ended")
+        return status, reply
+
+    def _connect(self):
+        """A socket to the first address of the host that accepts, with TLS for https."""
+        url = urllib.parse.urlsplit(self.url)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        addresses = socket.getaddrinfo(url.hostname, port, type=socket.SOCK_STREAM)
+        for others, (family, kind, protocol, _, address) in zip(
+            reversed(range(len(addresses))), addresses, strict=True
+        ):
+            connected = socket.socket(family, kind, protocol)
+            try:
+                connected.settimeout(self._seconds_left() / (1 + others))
+                connected.connect(address)
+                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connected.settimeout(self._seconds_left())
+                break
+            except OSError:
+                connected.close()
+                if not others:
+                    raise
+        if url.scheme == "http":
+            return connected
+        return ssl.create_default_context().wrap_socket(connected, server_hostname=url.hostname)
+
+    @contextlib.contextmanager
+    def _alarm(self, connected):
+        """Ends a connection, and what waits for it with TimeoutError, when the time is over."""
+        rang = threading.Event()
+
+        def ring():
+            rang.set()
+            with contextlib.suppress(OSError):  # it was closed just now
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+        timer = threading.Timer(self._seconds_left(), ring)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except Exception:
+            if not rang.is_set():
+                raise
+        finally:
+            timer.cancel()
+        if rang.is_set():
+            raise TimeoutError
+
+    def _exchange(self, connected, method, path, body):
+        """The question, and the answer: its status, the size it announced or None, its body."""
+        url = urllib.parse.urlsplit(self.url)
+        connection = http.client.HTTPConnection(url.hostname, url.port or 80)  # 80: not in "Host:"
+        connection.sock = connected
+        body = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", "Connection": "close"}
+        with contextlib.closing(connection):
+            connection.request(method, url.path + path, body, headers)
+            with connection.getresponse() as response:
+                size = response.length
+                reply = b"" if (size or 0) > MAX_REPLY else response.read(MAX_REPLY + 1)
+                return response.status, size, reply
 
     @contextlib.contextmanager
     def reading(self, what):
         """What goes wrong while an answer is read, as one sentence."""
         try:
             yield
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
             raise self._foreign(f"an answer without {what}") from None
 
     def _seconds_left(self):
@@ -205,13 +294,15 @@ def _check_url(url):
         parts = urllib.parse.urlsplit(url if isinstance(url, str) else "")
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         (parts.hostname or "").encode("idna")
-        more = parts.query or parts.fragment or parts.username or "/v1" in parts.path
-    except ValueError:  # the port is no number, or the host no name
+        more = "@" in parts.netloc or "/v1" in parts.path or re.search(r"[?#]|\.\.", url)
+    except (ValueError, TypeError):  # the port is no number, or the host no name, or it is no str
         usable = more = False
     if not usable or more or not re.fullmatch(r"[!-~]+", url):
+        shown = re.sub(r"^(.).*@", r"\1...@", repr(url))  # without a password
         raise ValueError(
-            "`url` must be the address of the server's REST API: http:// or https://, host, port, "
-            f"and nothing after it. Received: url={url!r}. Example: 'http://127.0.0.1:8501'."
+            "`url` must be the address of the server's REST API: http:// or https://, host and "
+            "port, and the path before /v1 if a proxy adds one; no user, no `?`, no `#`, no `..`. "
+            f"Received: url={shown}. Example: 'http://127.0.0.1:8501'."
         )
     return url.rstrip("/")
 
