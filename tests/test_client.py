@@ -31,6 +31,7 @@ import pytest
 import rest_server
 
 import keras_music as km
+from keras_music.serving import rest
 from keras_music.serving.client import Client
 from keras_music.serving.rest import clean
 
@@ -430,7 +431,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if callable(reply):
             reply(self)
             return
-        code, body = reply if isinstance(reply, tuple) else (200, reply)
+        self.reply(*(reply if isinstance(reply, tuple) else (200, reply)))
+
+    def reply(self, code, body):
         self.send_response(code)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -494,6 +497,20 @@ def drip(handler):
             time.sleep(0.05)
 
 
+def trickle(start, part):
+    """A reply that never comes to its end, and of which each byte is there in time."""
+
+    def reply(handler):
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            handler.wfile.write(start)
+            for _ in range(200):
+                handler.wfile.write(part)
+                time.sleep(0.05)
+
+    return reply
+
+
 def sleep(handler):
     time.sleep(1.5)
     hang_up(handler)
@@ -542,6 +559,7 @@ SENTENCES = {  # what a server answers -> the exception and its sentence
     "two rows for one": (
         json.dumps({"predictions": [ANSWER] * 2}).encode(), ConnectionError, "for each prompt"
     ),
+    "an object": (b'{"predictions": {}}', ConnectionError, "without `predictions`, a list"),
 }  # fmt: skip
 
 
@@ -558,8 +576,82 @@ def test_every_answer_becomes_a_sentence(case):
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        {"length": 0},
+        {"length": -1},
+        {"length": 3.0},
+        {"length": True},
+        {"length": "3"},
+        {"length": 2**40},
+        {"tokens": [1.0, 5.0, 6.0]},
+        {"tokens": [1, "5", 6]},
+        {"tokens": [1, True, 6]},
+        {"tokens": [1, TEXT.vocab_size, 6]},
+        {"tokens": [1, -1, 6]},
+        {"tokens": [1, 2**31, 6]},
+        {"log_prob": None},
+        {"log_prob": "NaN"},
+        {"log_prob": np.nan},
+        {"log_prob": 1e39},
+        {"log_prob": True},
+        {"log_prob": [-0.5]},
+    ],
+    ids=str,
+)
+def test_a_row_with_an_odd_value(wrong):
+    reply = json.dumps({"predictions": [ANSWER | wrong]}).encode()
+    says = "must be the REST API of TensorFlow Serving.*without `tokens`, `length` and `log_prob`"
+    with script(reply) as (url, _), pytest.raises(ConnectionError, match=says):
+        Client(url, "m").generate("a", 2)
+
+
+def test_a_length_of_zero_in_one_of_two_rows():
+    reply = json.dumps({"predictions": [ANSWER, ANSWER | {"length": 0}]}).encode()
+    with script(reply) as (url, _), pytest.raises(ConnectionError, match="without `tokens`"):
+        Client(url, "m").generate(["a", "b"], 2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"midi_bytes": "TVRoZAAA"},
+        {"midi_bytes": {"b64": "TVRo ZAAA"}},
+        {"midi_bytes": {"b64": "TVRoZAA"}},
+        {"midi_bytes": {"b64": "Y2QAAAAA"}},
+        {"midi_bytes": {"b64": ["TVRoZAAA"]}},
+        {"midi_bytes": {"b64": "é"}},
+    ],
+    ids=str,
+)
+def test_a_midi_file_that_is_none(wrong):
+    about = {"tokenizer_json": MUSIC.to_json(), "card_json": "{}"}
+    describe = json.dumps({"predictions": [about]}).encode()
+    answer = {"tokens": [1, 5], "length": 2, "log_prob": -0.5, "midi_bytes": {"b64": "TVRoZAAA"}}
+    good, bad = (json.dumps({"predictions": [a]}).encode() for a in (answer, answer | wrong))
+    with script(good, bad, describe=[describe]) as (url, _):
+        client = Client(url, "m")
+        assert client.generate_midi() == b"MThd\0\0"
+        with pytest.raises(ConnectionError, match="must be the REST API.*without `midi_bytes`"):
+            client.generate_midi()
+
+
+@pytest.mark.parametrize(
     "reply, error, says",
     [
+        *[
+            (
+                json.dumps({"predictions": [ABOUT | wrong]}).encode(),
+                ConnectionError,
+                "must be the REST API.*without `tokenizer_json` and `card_json`",
+            )
+            for wrong in (
+                {"tokenizer_json": ["{}"]},
+                {"tokenizer_json": None},
+                {"card_json": "[]"},
+                {"card_json": "[" * 100_000},
+            )
+        ],
         (
             (400, b'{"error": "no signature"}'),
             ValueError,
@@ -589,6 +681,13 @@ def test_a_model_that_does_not_describe_itself(reply, error, says):
         ),
         ((404, HTML_404), ConnectionError, "must be the REST API"),
         (b"{}", ConnectionError, "an answer without `model_version_status`"),
+        (states(["a"]), ConnectionError, "an answer without `model_version_status`"),
+        (states(None), ConnectionError, "an answer without `model_version_status`"),
+        (
+            AVAILABLE.replace(b'"1"', b"1.5"),
+            ConnectionError,
+            "an answer without `model_version_status`",
+        ),
         (
             states("END"),
             RuntimeError,
@@ -632,8 +731,8 @@ def test_the_noise_around_a_sentence_is_removed(said, sentence):
 
 @pytest.mark.parametrize(
     "busy",
-    [(503, QUEUE_FULL), (429, EXHAUSTED), (503, b""), (502, b"<html>"), hang_up, reset, cut],
-    ids=["503", "429", "503 without words", "502", "hang up", "reset", "cut"],
+    [(503, QUEUE_FULL), (429, EXHAUSTED), (503, b""), (502, b"<html>")],
+    ids=["503", "429", "503 without words", "502"],
 )
 def test_a_busy_server_is_asked_again(busy):
     with script(busy, busy, GOOD) as (url, asked):
@@ -647,6 +746,34 @@ def test_a_busy_server_is_asked_again(busy):
         ):
             Client(url, "m", retries=1).generate("a", 2)
         assert number_of(asked, "generate") == 2
+
+
+def cut_in_a_chunk(handler):
+    handler.close_connection = True
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n99\r\n{")
+
+
+@pytest.mark.parametrize(
+    "lost", [hang_up, reset, cut, cut_in_a_chunk], ids=lambda reply: reply.__name__
+)
+def test_a_request_that_ends_the_connection_is_sent_once_more(lost):
+    """It may be what ends the server; to look what is served ends nothing."""
+    with script(lost, GOOD, status=[lost, lost, lost, AVAILABLE]) as (url, asked):
+        assert Client(url, "m").generate("a", 2) == "cd"
+        assert (number_of(asked, "status"), number_of(asked, "generate")) == (4, 2)
+    with script((503, QUEUE_FULL), lost, (503, QUEUE_FULL), lost, GOOD) as (url, asked):
+        with pytest.raises(ConnectionError, match=f"{url} must not end .*twice for .*See its log"):
+            Client(url, "m").generate("a", 2)
+        assert number_of(asked, "generate") == 4
+
+
+def test_it_asks_a_busy_server_until_its_timeout(monkeypatch):
+    """More often than any number that could stand there: the waits are made short."""
+    monkeypatch.setattr(rest, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(rest, "LONGEST_WAIT", 0.001)
+    with script(*[(503, QUEUE_FULL)] * 60, GOOD) as (url, asked):
+        assert Client(url, "m").generate("a", 2) == "cd"
+        assert number_of(asked, "generate") == 61
 
 
 def test_a_model_that_is_being_loaded_is_waited_for():
@@ -677,6 +804,43 @@ def test_a_server_that_is_started_again():
             thread.join()
 
 
+def test_a_call_that_begins_while_a_known_server_is_away():
+    with script() as (url, _):
+        client = Client(url, "m")
+        assert client.generate("a", 2) == "cd"
+    back, done = threading.Event(), threading.Event()
+
+    def restart():
+        time.sleep(0.5)
+        with script(port=int(url.rpartition(":")[2])):
+            back.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    try:
+        assert client.generate("a", 2) == "cd"
+        assert back.is_set()
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_of_two_first_calls_one_looks_for_the_version():
+    """Else, while a version is swapped, they find two, and the tokenizer of the other one."""
+    both = threading.Barrier(2)
+
+    def describe(handler):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1)
+        Handler.reply(handler, 200, DESCRIBED)
+
+    with script(describe=[describe]) as (url, asked), ThreadPoolExecutor(2) as pool:
+        client = Client(url, "m")
+        assert list(pool.map(lambda _: client.generate("a", 2), range(2))) == ["cd"] * 2
+        assert number_of(asked, "status") == number_of(asked, "describe") == 1
+
+
 def test_a_version_is_looked_for_again_once_a_call():
     with script((404, DROPPED), GOOD, (404, DROPPED), GOOD) as (url, asked):
         client = Client(url, "m")
@@ -689,8 +853,8 @@ def test_a_version_is_looked_for_again_once_a_call():
 
 @pytest.mark.parametrize(
     "reply",
-    [(503, QUEUE_FULL), drip, sleep, hang_up],
-    ids=["busy", "drip", "sleep", "hang up"],
+    [(503, QUEUE_FULL), drip, sleep],
+    ids=["busy", "drip", "sleep"],
 )
 def test_the_deadline_is_for_the_whole_call(reply):
     with script(reply) as (url, _):
@@ -698,6 +862,53 @@ def test_the_deadline_is_for_the_whole_call(reply):
         with pytest.raises(TimeoutError, match="`timeout`, 0.8 s.*Raise `timeout`.*fewer tokens"):
             Client(url, "m", timeout=0.8, retries=100).generate("a", 2)
         assert 0.3 < time.monotonic() - start < 1.2
+
+
+TRICKLES = {
+    "the status line": (b"HTTP/1.1 200 ", b"O"),
+    "a header": (b"HTTP/1.1 200 OK\r\nServer: ", b"x"),
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "the size of a chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+    "until the end": (b"HTTP/1.1 200 OK\r\n\r\n", b" "),
+}
+
+
+@pytest.mark.parametrize("case", TRICKLES)
+def test_what_trickles_does_not_hold_a_call(case):
+    errors = []
+
+    def call(url):
+        with pytest.raises(TimeoutError, match="`timeout`, 0.5 s.*Raise `timeout`") as raised:
+            Client(url, "m", timeout=0.5).generate("a", 2)
+        errors.append(raised)
+
+    with script(trickle(*TRICKLES[case])) as (url, _):
+        thread = threading.Thread(target=call, args=[url], daemon=True)
+        thread.start()
+        thread.join(5)  # it trickles for 10 s
+        assert not thread.is_alive()
+    assert len(errors) == 1
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_reply_without_end(announced, monkeypatch):
+    monkeypatch.setattr(rest, "MAX_REPLY", len(DESCRIBED))
+
+    def large(handler):
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            handler.send_response(200)
+            if announced:
+                handler.send_header("Content-Length", str(2**40))
+            handler.end_headers()
+            while True:
+                handler.wfile.write(b" " * 2**16)
+
+    with script(large) as (url, asked):
+        says = f"{url} must answer with at most {len(DESCRIBED)} bytes. Received: .*fewer tokens"
+        with pytest.raises(ConnectionError, match=says):
+            Client(url, "m", timeout=10).generate("a", 2)
+        assert number_of(asked, "generate") == 1
 
 
 def test_nobody_is_there():
@@ -743,6 +954,11 @@ def test_a_port_that_speaks_something_else():
         "http://host:8501/v1/models/bach:predict",
         "http://host?x=1",
         "http://me:secret@host",
+        "http://:secret@host",
+        "http://@host",
+        "http://host?",
+        "http://host#",
+        "http://host/a/../b",
         "http://a host",
         "http://a..b",
         None,
@@ -752,6 +968,12 @@ def test_a_port_that_speaks_something_else():
 def test_a_url_that_cannot_be_one(url):
     with pytest.raises(ValueError, match="`url` must be the address.*Example: 'http://127.0.0.1:"):
         Client(url, "m")
+
+
+def test_a_refused_url_does_not_show_its_password():
+    with pytest.raises(ValueError, match=r"no user.*Received: url='\.\.\.@host:1'\.") as raised:
+        Client("http://me:12@34@host:1", "m")
+    assert "34" not in str(raised.value)
 
 
 def test_other_arguments():

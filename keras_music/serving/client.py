@@ -236,7 +236,7 @@ def _read_rows(rows, num_rows, vocab_size):
     length = np.array([_of(int, row["length"]) for row in rows], np.int32)
     log_prob = np.array([row["log_prob"] for row in rows])
     tokens = np.array([[_of(int, i) for i in row["tokens"]] for row in rows], np.int32)
-    if len(rows) != num_rows or not 1 <= length.min() <= length.max() <= tokens.shape[1]:
+    if log_prob.shape != (num_rows,) or not 1 <= length.min() <= length.max() <= tokens.shape[1]:
         raise ValueError
     if not 0 <= tokens.min() <= tokens.max() < vocab_size:
         raise ValueError
