@@ -405,16 +405,18 @@ def real_server(models):
     with contextlib.ExitStack() as stack:
         if url := os.environ.get("KERAS_MUSIC_SERVING_URL"):
             wait_until_served(url, models, 10)
+            host = urllib.parse.urlsplit(url).hostname
+            address = os.environ.get("KERAS_MUSIC_SERVING_GRPC", f"{host}:8500")
         elif shutil.which("tensorflow_model_server"):
-            url = stack.enter_context(_binary(models))
+            url, address = stack.enter_context(_binary(models))
         elif _has_docker():
-            url = stack.enter_context(_container(models))
+            url, address = stack.enter_context(_container(models))
         else:
             pytest.skip(
                 "no TensorFlow Serving: KERAS_MUSIC_SERVING_URL is not set, there is no "
                 "tensorflow_model_server on the PATH, and no Docker engine answers"
             )
-        yield url.rstrip("/")
+        yield url.rstrip("/"), address
 
 
 def model_config(folders):
@@ -448,13 +450,14 @@ def wait_until_served(url, names, seconds, is_alive=lambda: True):
 
 @contextlib.contextmanager
 def _binary(models):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with socket.socket() as one, socket.socket() as other:
+        for free in (one, other):
+            free.bind(("127.0.0.1", 0))
+        port, grpc_port = (free.getsockname()[1] for free in (one, other))
     with tempfile.TemporaryDirectory() as folder:
         config, log = Path(folder, "models.config"), Path(folder, "log")
         config.write_text(model_config(models))
-        command = ["tensorflow_model_server", "--port=0", f"--rest_api_port={port}"]
+        command = ["tensorflow_model_server", f"--port={grpc_port}", f"--rest_api_port={port}"]
         with log.open("wb") as file:
             child = subprocess.Popen(
                 [*command, f"--model_config_file={config}"], stdout=file, stderr=file
@@ -462,7 +465,7 @@ def _binary(models):
         try:
             url = f"http://127.0.0.1:{port}"
             wait_until_served(url, models, 60, lambda: child.poll() is None)
-            yield url
+            yield url, f"127.0.0.1:{grpc_port}"
         except RuntimeError as error:
             raise RuntimeError(f"{error}\n{log.read_text()[-4000:]}") from None
         finally:
@@ -485,6 +488,7 @@ def _container(models):
         Path(folder).chmod(0o755)
         Path(folder, "models.config").write_text(model_config({n: f"/models/{n}" for n in models}))
         command = ["docker", "run", "--rm", "--detach", "--publish", "127.0.0.1::8501"]
+        command += ["--publish", "127.0.0.1::8500"]
         command += ["--volume", f"{folder}:/config:ro"]
         for name, path in models.items():
             command += ["--volume", f"{Path(path).resolve()}:/models/{name}:ro"]
@@ -494,11 +498,14 @@ def _container(models):
             pytest.skip(f"Docker could not start {IMAGE}: {started.stderr[-300:]}")
         container = started.stdout.strip()
         try:
-            ports = ["docker", "port", container, "8501"]
-            where = subprocess.run(ports, capture_output=True, text=True, check=True).stdout
-            url = "http://" + where.split()[0]
+            where = []
+            for port in ("8501", "8500"):
+                command = ["docker", "port", container, port]
+                shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                where.append(shown.split()[0])
+            url = "http://" + where[0]
             wait_until_served(url, models, 60)
-            yield url
+            yield url, where[1]
         finally:
             subprocess.run(["docker", "rm", "--force", container], capture_output=True)
 

@@ -31,6 +31,7 @@ import pytest
 import rest_server
 
 import keras_music as km
+from keras_music.generation import Generated
 from keras_music.serving import rest
 from keras_music.serving.client import Client
 from keras_music.serving.rest import clean
@@ -57,10 +58,11 @@ def build(tokenizer, seed=0):
 
 
 class Served(NamedTuple):
-    """A server's address, and the same models in Python by name."""
+    """A server's addresses, and the same models in Python by name."""
 
     url: str
     models: dict
+    grpc: str | None = None
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +89,10 @@ def server(request, small):
     if request.param == "stand-in":
         yield request.getfixturevalue("stand_in")
         return
-    with rest_server.real_server(folders) as url:
+    with rest_server.real_server(folders) as (url, grpc):
         if "KERAS_MUSIC_SERVING_URL" in os.environ:  # it has the models of the repository
             models = {n: km.load(ROOT / "saved_models" / f) for n, f in SAVED_MODELS.items()}
-        yield Served(url, models)
+        yield Served(url, models, grpc)
 
 
 def same(answer, expected):
@@ -98,6 +100,30 @@ def same(answer, expected):
     np.testing.assert_array_equal(answer.length, expected.length)
     np.testing.assert_allclose(answer.log_prob, expected.log_prob, atol=1e-4, rtol=1e-5)
     assert [a.dtype for a in answer] == [a.dtype for a in expected]
+
+
+def test_grpc_gives_what_python_gives(server):
+    """`test_warmup` sends the same bytes over a socket where there is no real server."""
+    if server.grpc is None:
+        pytest.skip("the stand-in speaks REST only")
+    grpc_client = pytest.importorskip("grpc_client")
+    controls = {
+        "num_tokens": np.array([30, 20], np.int32),
+        "temperature": np.array([1.0, 0.0], np.float32),
+        "top_k": np.array([0, 5], np.int32),
+        "top_p": np.array([0.9, 1.0], np.float32),
+        "seed": np.array([5, -6], np.int64),
+    }
+    for name, prompt in (
+        ("bach", np.array([[1, 63], [1, 0]], np.int32)),
+        ("shakespeare", np.array([b"ROO", b""], object)),
+    ):
+        answer = grpc_client.predict(server.grpc, name, "generate", {"prompt": prompt} | controls)
+        prompts = [[1, 63], [1]] if name == "bach" else ["ROO", None]
+        same(
+            Generated(*[answer[field] for field in Generated._fields]),
+            server.models[name].generate_tokens(prompts, **controls),
+        )
 
 
 # --- What a server answers ------------------------------------------------------------------------
