@@ -1,10 +1,12 @@
 """The models that come with the repository: small, documented, and alike in Python and C++."""
 
+import json
 import pathlib
 
 import cpp_loader
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_music as km
 from keras_music.generation.generator import pad_rows
@@ -69,9 +71,28 @@ def test_every_signature_in_cpp_gives_what_python_gives(model):
     step |= {"token": expected.tokens[:, 0], "state_0": np.zeros((rows, 512), np.float32)}
     step |= {"state_1": np.zeros(rows, np.int32)}
     tokens = expected.tokens
-    generated, scored, stepped = cpp_loader.run_in_fresh_process(
-        model.path, [("generate", inputs), ("score", {"tokens": tokens}), ("step", step)]
+    about = {"row": np.zeros(2, np.int32)}
+    generated, default, scored, stepped, described = cpp_loader.run_in_fresh_process(
+        model.path,
+        [
+            ("generate", inputs),
+            ("serving_default", inputs),
+            ("score", {"tokens": tokens}),
+            ("step", step),
+            ("describe", about),
+        ],
     )
+    python = model.signatures["generate"](**{k: tf.constant(v) for k, v in inputs.items()})
+    written = "text" if is_text else "midi_bytes"
+    assert generated[written].tolist() == default[written].tolist()
+    assert generated[written].tolist() == python[written].numpy().tolist()
+    if not is_text:  # to the tick what `write_midi` writes
+        for data, row in zip(generated[written], tokens, strict=True):
+            served = km.read_midi(data)
+            decoded = km.read_midi(km.midi.midi_bytes(model.tokenizer.decode(row)))
+            assert served.notes.equals(decoded.notes)
+    assert km.tokenizers.from_json(described["tokenizer_json"][1]) == model.tokenizer
+    assert json.loads(described["card_json"][0]) == model.card
     np.testing.assert_array_equal(generated["tokens"], tokens)
     np.testing.assert_allclose(generated["log_prob"], expected.log_prob, atol=1e-3)
     python = model.signatures["score"](tokens=tokens)["log_prob"].numpy()
