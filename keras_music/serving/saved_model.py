@@ -87,7 +87,7 @@ def export(one_step, path, *, max_num_tokens=4096, card=None) -> pathlib.Path:
         return _publish(temporary, path)
     except OSError as error:
         raise OSError(
-            f"Cannot write the SavedModel to {path}: {error}. "
+            f"Cannot write the SavedModel to {path}: {error.__cause__ or error}. "
             "Choose a folder that you may write to, on a disk with room."
         ) from error
     finally:
