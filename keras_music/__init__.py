@@ -17,6 +17,7 @@ _MODULES = (
     "corpora",
     "data",
     "evaluation",
+    "explain",
     "generation",
     "midi",
     "models",

@@ -46,7 +46,7 @@ NOTE_HEIGHT = 0.85  # of a semitone
 GAP_INCHES = 0.025  # between a note and its repetition, which would look like one long note
 
 
-class _Picture(Figure):
+class Picture(Figure):
     """A Figure that a notebook shows even if nothing in it has imported pyplot."""
 
     def _repr_png_(self):
@@ -84,7 +84,7 @@ def piano_roll(piece, path=None, prompt_end=None, title=None) -> Figure:
     low, high = _pitch_limits(piece.notes["pitch"])
     width = float(np.clip(2 + ROLL_INCHES_PER_SECOND * seconds, 6, 18))
     height = min(1.4 + 0.075 * (high - low), 7)
-    figure = _Picture(figsize=(width, height), layout="constrained")
+    figure = Picture(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlim=(0, seconds * 1.005), ylim=(low, high), xlabel="time (seconds)")
     handles = []
@@ -100,7 +100,7 @@ def piano_roll(piece, path=None, prompt_end=None, title=None) -> Figure:
         axes.axvline(prompt_end, color=GREY, linestyle="--", linewidth=1)
     _name_octaves(axes, low, high)
     _finish(axes, piece.name if title is None else title, handles if len(handles) > 1 else None)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def learning_curve(history, path=None, baselines=None, title=None) -> Figure:
@@ -131,7 +131,7 @@ def learning_curve(history, path=None, baselines=None, title=None) -> Figure:
     # `fit` counts epochs from 0, and a run that was resumed does not begin with the first.
     first = 1 + (getattr(history, "epoch", None) or [0])[0]
     baselines = _check_baselines(baselines)
-    figure = _Picture(figsize=(7, 4.2), layout="constrained")
+    figure = Picture(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for (label, losses), color in zip(curves.items(), (BLUE, ORANGE), strict=False):
         epochs = first + np.arange(len(losses))
@@ -151,7 +151,7 @@ def learning_curve(history, path=None, baselines=None, title=None) -> Figure:
     axes.grid(axis="y", color="#e5e5e5", linewidth=0.8)
     handles = [line for line in axes.lines if not line.get_label().startswith("_")]
     _finish(axes, title, handles)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def _parts(notes, prompt_end):
@@ -271,7 +271,8 @@ def _finish(axes, title, handles):
         )
 
 
-def _saved(figure, path):
+def saved(figure, path=None):
+    """The figure; if there is a path, it is now there as a PNG file, too, whole or not at all."""
     if path is not None:
         write_atomically(path, _png_bytes(figure, DOTS_PER_INCH))
     return figure

@@ -26,8 +26,9 @@ MAY_IMPORT = {
     "serving": {"midi", "tokenizers", "generation", "arguments"},
     "audio": {"midi"},
     "plots": {"midi"},
+    "explain": {"arguments", "plots"},
 }
-WITHOUT_TENSORFLOW = {"midi", "corpora", "tokenizers", "audio", "plots", "Client"}
+WITHOUT_TENSORFLOW = {"midi", "corpora", "tokenizers", "audio", "plots", "explain", "Client"}
 
 
 def part_of(path):
