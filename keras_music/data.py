@@ -25,11 +25,15 @@ nothing is dropped at the end, the order changes every epoch.
 
 from __future__ import annotations
 
+import reprlib
+
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
 from keras_music.arguments import whole_number
+
+MAX_SIZE = 1_000_000  # of a window and of a batch: beyond it, somebody has mistaken an argument
 
 
 def make_dataset(
@@ -41,8 +45,9 @@ def make_dataset(
       corpus: a `Corpus` or any iterable of pieces (`Piece` or str; what the tokenizer encodes).
         A corpus of one long text works too.
       tokenizer: its `encode(piece)` gives ids, shape (time,).
-      sequence_length: >= 1, ids a window. Pieces shorter than a window are padded with 0.
-      batch_size: >= 1, windows a batch; the last batch may be smaller.
+      sequence_length: from 1 to 1,000,000, ids a window. Pieces shorter than a window are padded
+        with 0.
+      batch_size: from 1 to 1,000,000, windows a batch; the last batch may be smaller.
       seed: a whole number >= 0 shuffles the windows anew each epoch, in an order that the seed
         fixes (together with `keras.utils.set_random_seed`, if that was called before: `tf.data`
         mixes the two); None (for held-out data) keeps their order.
@@ -65,8 +70,8 @@ def make_dataset(
       >>> inputs.numpy().tolist(), targets.numpy().tolist()
       ([[1, 3, 4], [5, 2, 0]], [[3, 4, 5], [2, 0, 0]])
     """
-    sequence_length = whole_number("sequence_length", sequence_length, 1)
-    batch_size = whole_number("batch_size", batch_size, 1)
+    sequence_length = whole_number("sequence_length", sequence_length, 1, MAX_SIZE)
+    batch_size = whole_number("batch_size", batch_size, 1, MAX_SIZE)
     pieces = encode_all(corpus, tokenizer)
     num_windows = sum(_num_windows(len(ids), sequence_length) for ids in pieces)
     rows = tf.RaggedTensor.from_row_lengths(np.concatenate(pieces), [len(i) for i in pieces])
@@ -99,13 +104,15 @@ def _augmented(rows, tokenizer, augment, seed):
     All draws of an epoch come from one number. In a stream of draws through all epochs, the next
     would depend on how many pieces were prepared ahead in this one and then not used.
     """
-    if seed is None or not callable(augment):
+    if seed is None or not callable(augment) or isinstance(augment, type):
         raise ValueError(
             "`augment` must be a function, and needs a `seed` to draw from. Received: "
             f"augment={augment!r}, seed={seed!r}. Give training data a seed, as in "
             "`make_dataset(train, tokenizer, seed=0, augment=Augmentation(semitones=5))`, and "
             "held-out data neither."
         )
+    # Once here, because from inside the pipeline a sentence arrives wrapped in others.
+    _checked(augment(tokenizer, rows[0], tf.constant(0, tf.int64)), _vocab_size(tokenizer))
 
     def one_epoch(epoch_seed):
         order = tf.argsort(tf.random.stateless_uniform([rows.nrows()], [epoch_seed, 0]))
@@ -114,7 +121,9 @@ def _augmented(rows, tokenizer, augment, seed):
             .repeat()
             .enumerate()
             .map(
-                lambda count, i: _checked(augment(tokenizer, rows[i], epoch_seed * 2**31 + count)),
+                lambda count, i: _checked(
+                    augment(tokenizer, rows[i], epoch_seed * 2**31 + count), _vocab_size(tokenizer)
+                ),
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
         )
@@ -124,10 +133,25 @@ def _augmented(rows, tokenizer, augment, seed):
     return epoch_seeds.take(1).flat_map(one_epoch)
 
 
-def _checked(ids):
+def _checked(ids, vocab_size):
     """Ids that `augment` gave, once it is known that a window can be cut from them."""
-    message = "`augment` must leave at least 2 ids of each piece. Received fewer. Correct it."
-    with tf.control_dependencies([tf.debugging.Assert(tf.size(ids) >= 2, [message])]):
+    if not tf.is_tensor(ids) or ids.dtype != tf.int32 or ids.shape.rank not in (1, None):
+        received = f"{ids.dtype.name} of shape {ids.shape}" if tf.is_tensor(ids) else repr(ids)
+        raise ValueError(
+            "`augment` must give a tensor of ids, int32 of shape (time,). "
+            f"Received: {received}. Correct it."
+        )
+    rules = {
+        "leave at least 2 ids of each piece": tf.size(ids) >= 2,
+        f"give ids from 0 to {vocab_size - 1}": tf.reduce_all((ids >= 0) & (ids < vocab_size)),
+    }
+    checks = []
+    for rule, is_kept in rules.items():
+        sentence = f"`augment` must {rule}. It did not. Correct it."
+        if tf.executing_eagerly() and not is_kept:
+            raise ValueError(sentence)
+        checks.append(tf.debugging.Assert(is_kept, [sentence]))
+    with tf.control_dependencies([] if tf.executing_eagerly() else checks):
         return tf.identity(ids)
 
 
@@ -160,7 +184,7 @@ def window_report(corpus, tokenizer, sequence_length=256) -> pd.DataFrame:
     Columns: `tokens` (with START and END), `windows`, `padding` (zeros added), `shorter` (the
     piece is shorter than one window).
     """
-    sequence_length = whole_number("sequence_length", sequence_length, 1)
+    sequence_length = whole_number("sequence_length", sequence_length, 1, MAX_SIZE)
     pieces = encode_all(corpus, tokenizer)
     tokens = np.array([len(ids) for ids in pieces])
     num_windows = np.array([_num_windows(n, sequence_length) for n in tokens])
@@ -176,10 +200,13 @@ def encode_all(corpus, tokenizer) -> list[np.ndarray]:
     Raises:
       ValueError: there is no piece, or one with nothing to predict.
     """
+    if isinstance(tokenizer, type | str) or not hasattr(tokenizer, "encode"):
+        raise ValueError(
+            "`tokenizer` must be a tokenizer, such as `keras_music.tokenizers."
+            f"PerformanceTokenizer()`. Received: {tokenizer!r}."
+        )
     one_piece = isinstance(corpus, str) or not hasattr(corpus, "__iter__")
-    pieces = [
-        np.asarray(tokenizer.encode(p), np.int32) for p in ([corpus] if one_piece else corpus)
-    ]
+    pieces = [_encode(p, tokenizer) for p in ([corpus] if one_piece else corpus)]
     if not pieces:
         reason = getattr(corpus, "empty_reason", "it has no pieces")
         raise ValueError(
@@ -193,6 +220,26 @@ def encode_all(corpus, tokenizer) -> list[np.ndarray]:
             "with START, or leave the piece out."
         )
     return pieces
+
+
+def _encode(piece, tokenizer):
+    """The ids of one piece, int32; those of a tokenizer of one's own are not taken on trust.
+
+    A fraction would be cut off, and an id outside the vocabulary is a row that no embedding has.
+    """
+    ids = np.asarray(tokenizer.encode(piece))
+    is_row = ids.ndim == 1 and (not ids.size or ids.dtype.kind in "iu")
+    vocab_size = _vocab_size(tokenizer)
+    if not is_row or (ids.size and not 0 <= ids.min() <= ids.max() < vocab_size):
+        raise ValueError(
+            "`tokenizer.encode` must give one row of whole numbers from 0 to "
+            f"{vocab_size - 1}. Received: {reprlib.repr(ids.tolist())}. Correct the tokenizer."
+        )
+    return ids.astype(np.int32)
+
+
+def _vocab_size(tokenizer):
+    return getattr(tokenizer, "vocab_size", np.iinfo(np.int32).max)
 
 
 def _num_windows(time, sequence_length):

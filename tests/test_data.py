@@ -112,9 +112,9 @@ def test_report_counts_padding():
 def test_errors():
     with pytest.raises(ValueError, match="`corpus` must hold at least one piece"):
         make_dataset([], Ids())
-    with pytest.raises(ValueError, match="`sequence_length` must be a whole number >= 1.*=0"):
+    with pytest.raises(ValueError, match="`sequence_length` must be a whole number from 1.*=0"):
         make_dataset([[1, 2]], Ids(), 0)
-    with pytest.raises(ValueError, match="`batch_size` must be a whole number >= 1.*=-1"):
+    with pytest.raises(ValueError, match="`batch_size` must be a whole number from 1.*=-1"):
         make_dataset([[1, 2]], Ids(), 4, -1)
     with pytest.raises(ValueError, match="`seed` must be a whole number >= 0. Received: seed='x'"):
         make_dataset([[1, 2]], Ids(), seed="x")
@@ -122,3 +122,64 @@ def test_errors():
         make_dataset(km.corpora.Corpus(["abc" * 50]).split()[2], Ids())
     with pytest.raises(ValueError, match="at least 2 ids for each piece.*Received: 1 for piece 1"):
         make_dataset([[1, 2], [1]], Ids())
+
+
+# ---- What cannot be trusted
+
+
+class Odd:
+    """A tokenizer of one's own with a fault in it."""
+
+    vocab_size = 10
+
+    def __init__(self, *ids):
+        self.ids = ids
+
+    def encode(self, piece):
+        return np.array(self.ids)
+
+
+@pytest.mark.parametrize("ids", [(1.5, 2.0), (1, 10), (-1, 2), ((1, 2), (3, 4))])
+def test_ids_of_a_tokenizer_of_ones_own_are_not_taken_on_trust(ids):
+    """They were cut to whole numbers, and ids beyond the vocabulary went into training."""
+    with pytest.raises(ValueError, match="encode` must give one row of whole numbers from 0 to 9"):
+        make_dataset(["x"], Odd(*ids))
+
+
+@pytest.mark.parametrize("tokenizer", [None, Odd, "chars"])
+def test_what_is_no_tokenizer(tokenizer):
+    with pytest.raises(ValueError, match="`tokenizer` must be a tokenizer.*Received: "):
+        make_dataset(["x"], tokenizer)
+
+
+@pytest.mark.parametrize("name", ["sequence_length", "batch_size"])
+def test_sizes_have_a_limit(name):
+    """A window of 10 ** 9 ids filled 4 GB with zeros."""
+    with pytest.raises(ValueError, match=f"`{name}` must be a whole number from 1 to 1000000"):
+        make_dataset(["x"], Odd(1, 2), **{name: 1_000_001})
+
+
+@pytest.mark.parametrize(
+    ("augment", "sentence"),
+    [
+        (lambda t, ids, seed: ids + 10, "give ids from 0 to 9"),
+        (lambda t, ids, seed: -ids, "give ids from 0 to 9"),
+        (lambda t, ids, seed: ids[:1], "leave at least 2 ids"),
+        (lambda t, ids, seed: tf.cast(ids, tf.float32), "int32 of shape .*Received: float32"),
+        (lambda t, ids, seed: ids[None], r"int32 of shape .*Received: int32 of shape \(1, 3\)"),
+        (lambda t, ids, seed: None, "int32 of shape .*Received: None"),
+    ],
+)
+def test_what_augment_gives_is_checked(augment, sentence):
+    """Ids of 100,001 and batches of fractions went into training without a word."""
+    with pytest.raises(ValueError, match=f"^`augment` must .*{sentence}"):
+        make_dataset(["x"], Odd(1, 2, 3), seed=0, augment=augment)
+
+
+def test_what_augment_gives_later_is_checked_too():
+    def augment(tokenizer, ids, seed):
+        return tf.cond(seed == 0, lambda: ids, lambda: ids + 10)  # the first try is right
+
+    dataset = make_dataset(["x"], Odd(1, 2, 3), seed=0, augment=augment)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must give ids from 0 to 9"):
+        next(iter(dataset))

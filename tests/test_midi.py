@@ -919,3 +919,22 @@ def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
     write_midi(Piece([note(60, 0, 1)]), "~/song.mid")
     assert (tmp_path / "song.mid").is_file()
     assert len(read_midi("~/song.mid")) == 1
+
+
+def test_a_symbolic_link_stays_one(tmp_path):
+    """It became a file of its own, and what it had led to stayed as it was."""
+    (tmp_path / "real.mid").write_bytes(b"old")
+    (tmp_path / "link.mid").symlink_to("real.mid")
+    write_midi(Piece([{"pitch": 60, "start": 0.0, "end": 1.0}]), tmp_path / "link.mid")
+    assert (tmp_path / "link.mid").is_symlink()
+    assert len(read_midi(tmp_path / "real.mid")) == 1
+
+
+def test_a_device_is_written_to_and_stays_one():
+    """Renaming a file over /dev/full made it a file, for every program on the machine."""
+    full = pathlib.Path("/dev/full")
+    if not full.is_char_device():
+        pytest.skip("this system has no /dev/full")
+    with pytest.raises(OSError, match="Cannot write /dev/full: No space left on device"):
+        write_midi(Piece([{"pitch": 60, "start": 0.0, "end": 1.0}]), full)
+    assert full.is_char_device()

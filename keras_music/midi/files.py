@@ -125,10 +125,19 @@ def write_midi(piece: Piece, path) -> pathlib.Path:
 
 
 def write_atomically(path, data: bytes) -> pathlib.Path:
-    """Writes bytes under a temporary name beside `path`, then renames: never half a file."""
+    """Writes bytes under a temporary name beside `path`, then renames: never half a file.
+
+    A symbolic link stays one: what it leads to is written. What is no file, such as /dev/stdout,
+    is written to as it is, because renaming would replace the device.
+    """
     path = pathlib.Path(path).expanduser()
     temporary = None
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_bytes(data)
+            return path
+        if path.is_symlink():
+            path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
