@@ -71,7 +71,7 @@ def rnn_cell(x, h, kernel, recurrent_kernel, bias=None, *, show=True) -> Explana
     steps, new = _rnn_step(x, (h,), *weights)
     return explained(
         f"RNN cell: {len(h)} units",
-        [Step("x", "given", x, ("features",)), Step("h", "given", h, UNITS), *steps],
+        [*_given({"x": x, "h": h}, weights), *steps],
         new[0],
         "keras.layers.SimpleRNNCell",
         _keras_cell("rnn", x, (h,), weights)[0],
@@ -109,7 +109,7 @@ def gru_cell(
     steps, new = _gru_step(x, (h,), *weights, reset_after)
     return explained(
         f"GRU cell: {len(h)} units, reset {'after' if reset_after else 'before'} the product",
-        [Step("x", "given", x, ("features",)), Step("h", "given", h, UNITS), *steps],
+        [*_given({"x": x, "h": h}, weights), *steps],
         new[0],
         "keras.layers.GRUCell",
         _keras_cell("gru", x, (h,), weights, reset_after)[0],
@@ -142,10 +142,9 @@ def lstm_cell(x, h, c, kernel, recurrent_kernel, bias=None, *, show=True) -> Exp
     c = array("c", c, "units", sizes=sizes)
     weights = _weights(kernel, recurrent_kernel, bias, 4, sizes)
     steps, new = _lstm_step(x, (h, c), *weights)
-    given = [Step("x", "given", x, ("features",)), Step("h", "given", h, UNITS)]
     return explained(
         f"LSTM cell: {len(h)} units",
-        [*given, Step("c", "given", c, UNITS), *steps],
+        [*_given({"x": x, "h": h, "c": c}, weights), *steps],
         new,
         "keras.layers.LSTMCell",
         _keras_cell("lstm", x, (h, c), weights),
@@ -249,7 +248,7 @@ def _gru_step(x, states, kernel, recurrent_kernel, bias, reset_after):
     if reset_after:
         memory = weighted_sums("h_c", "h", h, u[2], None, "U_c")
         memory = _plus(memory, from_memory[2])
-        idea = _plus(weighted_sums("x_c", "x", x, w[2], b[2], "W_c"), 0.0)
+        idea = weighted_sums("x_c", "x", x, w[2], b[2], "W_c")
         steps += [memory, idea]
         total = idea.value + r * memory.value
         worked = _elements("{} + {}·{} = {}", idea.value, r, memory.value, total)
@@ -297,7 +296,7 @@ _LAYERS = {"rnn": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
 def _two_products(name, x, h, kernel, recurrent_kernel, bias, second_bias, h_name="h") -> Step:
     """The step `x @ W + h @ U + b`: one weighted sum over x and h in a row."""
     gate = name.removeprefix("sum_")
-    step = weighted_sums(
+    return weighted_sums(
         name,
         f"[x, {h_name}]",
         np.concatenate([x, h]),
@@ -305,7 +304,6 @@ def _two_products(name, x, h, kernel, recurrent_kernel, bias, second_bias, h_nam
         None if bias is None else bias + second_bias,
         f"[W_{gate}, U_{gate}]",
     )
-    return step
 
 
 def _plus(step, bias) -> Step:
@@ -341,6 +339,22 @@ def _weights(kernel, recurrent_kernel, bias, blocks, sizes, two_biases=False):
     return kernel, recurrent_kernel, bias
 
 
+def _given(vectors, weights):
+    """The steps that are no steps: what the cell reads, and its weights."""
+    kernel, recurrent_kernel, bias = weights
+    blocks = kernel.shape[1] // len(recurrent_kernel)
+    width = f"{blocks} * units" if blocks > 1 else "units"
+    steps = [
+        Step(name, "given", value, ("features",) if name == "x" else UNITS)
+        for name, value in vectors.items()
+    ]
+    steps.append(Step("kernel", "given", kernel, ("features", width)))
+    steps.append(Step("recurrent_kernel", "given", recurrent_kernel, ("units", width)))
+    if bias is not None:
+        steps.append(Step("bias", "given", bias, ("2", width)[-bias.ndim :]))
+    return steps
+
+
 def _states(state, names, sizes):
     """The memories before the first moment, one for each name."""
     if state is None:
@@ -354,38 +368,31 @@ def _states(state, names, sizes):
     return tuple(array("state", s, "units", sizes=sizes) for s in states)
 
 
-def _keras_weights(layer, weights):
+def _in_keras(name, cell, states, weights, features, reset_after, **kwargs):
+    """The layer of Keras of that name, with these weights."""
+    import keras
+
     kernel, recurrent_kernel, bias = weights
+    if cell == "gru":
+        kwargs["reset_after"] = reset_after
+    layer = getattr(keras.layers, name)(
+        len(states[0]), use_bias=bias is not None, dtype="float64", **kwargs
+    )
+    layer.build((1, features) if name.endswith("Cell") else (1, None, features))
     layer.set_weights([kernel, recurrent_kernel, *([] if bias is None else [bias])])
+    return layer
 
 
 def _keras_cell(cell, x, states, weights, reset_after=True):
     """The new states as the cell of Keras computes them."""
-    import keras
-
-    extra = {"reset_after": reset_after} if cell == "gru" else {}
-    layer = getattr(keras.layers, f"{_LAYERS[cell]}Cell")(
-        len(states[0]), use_bias=weights[2] is not None, dtype="float64", **extra
-    )
-    layer.build((1, len(x)))
-    _keras_weights(layer, weights)
+    layer = _in_keras(f"{_LAYERS[cell]}Cell", cell, states, weights, len(x), reset_after)
     _, new = layer(x[None], [s[None] for s in states])
     return tuple(np.array(state)[0] for state in new)
 
 
 def _keras_layer(cell, x, states, weights, reset_after):
     """The outputs `(time, units)` as the layer of Keras computes them."""
-    import keras
-
-    extra = {"reset_after": reset_after} if cell == "gru" else {}
-    layer = getattr(keras.layers, _LAYERS[cell])(
-        len(states[0]),
-        use_bias=weights[2] is not None,
-        return_sequences=True,
-        dtype="float64",
-        **extra,
+    layer = _in_keras(
+        _LAYERS[cell], cell, states, weights, x.shape[1], reset_after, return_sequences=True
     )
-    layer.build((1, *x.shape))
-    _keras_weights(layer, weights)
-    initial = [keras.ops.convert_to_tensor(s[None]) for s in states]
-    return np.array(layer(x[None], initial_state=initial if len(initial) > 1 else initial[0]))[0]
+    return np.array(layer(x[None], initial_state=[s[None] for s in states]))[0]
