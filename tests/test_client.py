@@ -249,6 +249,21 @@ def test_a_tokenizer_that_is_not_the_servers(server):
         Client(server.url, "shakespeare", other).generate()
 
 
+@pytest.mark.parametrize("name, value", [("pedal", "tokens"), ("multi_program", True)])
+def test_a_setting_that_is_written_only_when_it_is_used_counts(name, value):
+    """Settings were compared by the names of ours: one that only the server wrote went unnoticed,
+    and its ids were read with the wrong table; one that only we wrote was a KeyError.
+    """
+    plain = km.tokenizers.PerformanceTokenizer()
+    other = km.tokenizers.PerformanceTokenizer(**{name: value})
+    for mine, theirs in ((plain, other), (other, plain)):
+        words = f"{name} {getattr(mine, name)!r}, where the server has {getattr(theirs, name)!r}"
+        described = json.dumps({"predictions": [ABOUT | {"tokenizer_json": theirs.to_json()}]})
+        says = pytest.raises(ValueError, match=f"Received: {words}. The same ids")
+        with script(describe=[described.encode()]) as (url, _), says:
+            Client(url, "m", mine).generate()
+
+
 def test_another_version_takes_over(small, tmp_path):
     """The server drops version 1 for version 2: once with the same tokenizer, once with another."""
     _, folder = small

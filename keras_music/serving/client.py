@@ -195,11 +195,12 @@ class Client(Generator):
         theirs = tokenizers.from_json(text, f"{self.name!r}, version {version}, on {self.url}")
         if self._tokenizer is None:
             self._tokenizer = theirs
-        if difference := _difference(self._tokenizer, theirs):
+        if self._tokenizer != theirs:
             raise ValueError(
                 f"`tokenizer` must be that of {self.name!r}, version {version}, on {self.url}. "
-                f"Received: {difference}. The same ids would mean something else: make a new "
-                "Client, which asks the server for its tokenizer, and encode prompts with that."
+                f"Received: {_difference(self._tokenizer, theirs)}. The same ids would mean "
+                "something else: make a new Client, which asks the server for its tokenizer, and "
+                "encode prompts with that."
             )
         return version, card
 
@@ -268,9 +269,10 @@ def _difference(mine, theirs):
     if type(mine) is not type(theirs):
         return f"a {type(mine).__name__}, where the server has a {type(theirs).__name__}"
     words = []
-    for name, own in mine.settings().items():
-        other = theirs.settings()[name]
-        if isinstance(own, str):  # a text: only the characters that the other one lacks
+    for name in mine.settings() | theirs.settings():
+        # A setting that is not written down has its default, which is an attribute.
+        own, other = (t.settings().get(name, getattr(t, name, None)) for t in (mine, theirs))
+        if name == "text":  # only the characters that the other one lacks
             own, other = ("".join(sorted(set(a) - set(b))) for a, b in ((own, other), (other, own)))
         if own != other:
             words.append(f"{name} {own!r:.60}, where the server has {other!r:.60}")
