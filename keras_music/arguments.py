@@ -31,3 +31,20 @@ def whole_number(name, value, low, high=None) -> int:
         rule = f">= {low}" if high is None else f"from {low} to {high}"
         raise ValueError(f"`{name}` must be a whole number {rule}. Received: {name}={value!r}.")
     return number
+
+
+def one_of(name, value, choices):
+    """The value, if it is one of these, of which none is a number (1 is not True).
+
+    Raises:
+      ValueError: it is none of them.
+
+    >>> one_of("pedal", "ignore", ("extend", "ignore"))
+    'ignore'
+    >>> one_of("multi_program", 1, (False, True))
+    Traceback (most recent call last):
+    ValueError: `multi_program` must be one of [False, True]. Received: multi_program=1.
+    """
+    if not any(value is c or (isinstance(value, str) and value == c) for c in choices):
+        raise ValueError(f"`{name}` must be one of {list(choices)}. Received: {name}={value!r}.")
+    return value

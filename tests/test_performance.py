@@ -328,6 +328,10 @@ def test_decode_pedals(line, pedals):
     assert np.rint(piece.pedals[["start", "end"]] * 100).to_numpy().tolist() == list(
         map(list, pedals)
     )
+    ids = np.array([[tokenizer.vocabulary.index(token) for token in line.split()]], np.int32)
+    read = {name: x.numpy() for name, x in tokenizer.notes_in_graph(ids).items()}
+    spans = (read[name][read["is_pedal"]].tolist() for name in ("start", "end"))
+    assert list(zip(*spans, strict=True)) == pedals
 
 
 # The vocabulary
@@ -636,9 +640,10 @@ def test_any_ids_are_read_alike_by_decode_by_the_graph_and_by_walking(name, data
         assert contents(piece, tokenizer.steps_per_second) == [expected_notes, expected_pedals]
         row = {key: x[place] for key, x in found.items()}
         row = {"program": 0 * row["pitch"], "is_pedal": row["is_note"] & False} | row
+        with_notes = np.isin(row["program"], row["program"][row["is_note"]])
         for is_here, names, expected in (
             (row["is_note"], ("program", "pitch", "start", "end", "velocity"), expected_notes),
-            (row["is_pedal"], ("program", "start", "end"), expected_pedals),
+            (row["is_pedal"] & with_notes, ("program", "start", "end"), expected_pedals),
         ):
             columns = [row[name][is_here].tolist() for name in names]
             assert sorted(zip(*columns, strict=True)) == expected
@@ -646,6 +651,18 @@ def test_any_ids_are_read_alike_by_decode_by_the_graph_and_by_walking(name, data
         assert not (row["is_note"] & row["is_pedal"]).any()
         assert not any(row[name][nothing].any() for name in ("program", "start", "end"))
         assert not any(row[name][~row["is_note"]].any() for name in ("pitch", "velocity"))
+
+
+def test_a_pedal_is_no_key_of_the_next_program():
+    tokenizer, graph = tokenizer_and_graph("programs and pedals")
+    words = "PEDAL_ON NOTE_ON_60 TIME_SHIFT_5 PROGRAM_1 NOTE_ON_0 TIME_SHIFT_5 NOTE_OFF_0 "
+    words += "PROGRAM_0 NOTE_OFF_60 PEDAL_OFF TIME_SHIFT_5"
+    ids = [tokenizer.vocabulary.index(word) for word in words.split()]
+    notes, pedals = by_walking(ids, tokenizer)
+    assert pedals == [(0, 0, 10)]
+    assert contents(tokenizer.decode(ids), tokenizer.steps_per_second) == [notes, pedals]
+    found = {key: x.numpy() for key, x in graph(np.array([ids], np.int32)).items()}
+    assert found["end"][found["is_pedal"]].tolist() == [10]
 
 
 def test_the_types_in_the_graph():

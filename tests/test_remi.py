@@ -218,6 +218,16 @@ def test_tempos():
     )
 
 
+def test_the_nearest_tempo_is_the_nearest_by_ratio():
+    """Between 50 and 200 the middle is 100: twice the one, half the other."""
+    assert RemiTokenizer(tempos=[50, 200]).tempo_bpm == 200  # the nearest to 120
+    line = "BAR POSITION_0 PITCH_60 DURATION_12"
+    slow = line.replace(" PITCH", " TEMPO_50 PITCH")
+    for bpm, expected in ((110, line), (101, line), (99, slow)):
+        found = tokens(piece_of((60, 0, 1), bpm=bpm), tempos=[50, 200], velocity_bins=0)
+        assert found == expected
+
+
 def test_programs_and_drums():
     loud = {"velocity": 80, "start": 0.0, "end": 0.5}
     late = loud | {"start": 0.5, "end": 1.0}
@@ -486,6 +496,22 @@ def test_decode_and_the_graph_read_any_ids_as_the_walk_does(name, seed, length):
         assert tokenizer.encode(tokenizer.decode(once)).tolist() == once.tolist()
 
 
+def test_tempos_and_signatures_are_no_keys_of_any_instrument():
+    """The lowest and the highest keys of the last program, where also all else changes."""
+    tokenizer = RemiTokenizer(multi_program=True, velocity_bins=0)
+    words = "START BAR TIME_SIGNATURE_3/4 POSITION_0 TEMPO_61 PROGRAM_128"
+    words += "".join(f" PITCH_{pitch} DURATION_12" for pitch in (0, 1, 126, 127))
+    ids = np.array([tokenizer.vocabulary.index(word) for word in words.split()], np.int32)
+    notes = [(128, pitch, 0, 12, 80) for pitch in (0, 1, 126, 127)]
+    expected = notes, [(0, 61)], [(0, "3/4")]
+    assert walk(tokenizer, ids) == expected
+    assert list(of_graph(tokenizer, ids[np.newaxis])) == [expected]
+    piece = tokenizer.decode(ids)
+    assert piece.notes["pitch"].tolist() == [0, 1, 126, 127]
+    assert piece.tempos["tempo_bpm"].round().tolist() == [61]
+    assert piece.time_signatures["numerator"].tolist() == [3]
+
+
 def test_the_graph_takes_any_number_of_rows_and_ids():
     """Traced once, with neither known; and what the lesson of `notes_in_graph` shows."""
     tokenizer = RemiTokenizer()
@@ -508,7 +534,7 @@ def test_the_graph_takes_any_number_of_rows_and_ids():
 
 
 def test_very_long_rows_do_not_overflow():
-    """A position of a very long row leaves int32: 72 * 40 million bars would."""
+    """A position of a very long row leaves int32: 5,000 bars of 255/1 and 489,600 positions do."""
     tokenizer = RemiTokenizer(480, time_signatures=["4/4", "255/1"], velocity_bins=0)
     num = 5000
     line = "BAR TIME_SIGNATURE_255/1 " + "BAR " * (num - 1) + "PITCH_60 DURATION_1"
@@ -892,6 +918,16 @@ def test_arguments_out_of_range(arguments, bounds):
         RemiTokenizer(**arguments)
 
 
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_multi_program_is_true_or_false(value):
+    """`multi_program="no"` meant yes."""
+    sentence = f"`multi_program` must be one of [False, True]. Received: multi_program={value!r}."
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        RemiTokenizer(multi_program=value)
+    with pytest.raises(TypeError):
+        RemiTokenizer(12, 8, 32, (120,), None, 0, True)
+
+
 NUMBER = "be a whole number from"
 STRINGS = "be strings such as '6/8' or '3/4'. Received:"
 BARS = (
@@ -905,8 +941,8 @@ BARS = (
     [
         (
             {"positions_per_beat": 7},
-            "`positions_per_beat` must divide 480, the ticks that a file counts to a quarter. "
-            "Received: positions_per_beat=7. Take 12 or 24.",
+            "`positions_per_beat` must divide 480, the ticks of a quarter note. Received: "
+            "positions_per_beat=7. Take 4 for sixteenths, 12 for these and triplets.",
         ),
         ({"tempos": [3]}, f"`tempos` must {NUMBER} 4 to 1000. Received: tempos=3."),
         ({"tempos": [90.5]}, f"`tempos` must {NUMBER} 4 to 1000. Received: tempos=90.5."),

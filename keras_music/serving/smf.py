@@ -70,8 +70,9 @@ import struct
 import tensorflow as tf
 
 from keras_music.midi.files import MAX_TICK, SUSTAIN_PEDAL
+from keras_music.tokenizers.quantise import TICKS_PER_QUARTER
+from keras_music.tokenizers.vocabulary import DRUMS
 
-TICKS_PER_QUARTER = 480
 MICROSECONDS_PER_QUARTER = 500_000  # 120 quarters a minute
 NO_BYTE = 256
 STRINGS = [bytes([number]) for number in range(256)] + [b""]
@@ -79,7 +80,7 @@ END_OF_TRACK = b"\x00\xff\x2f\x00"
 TEMPO, TIME_SIGNATURE = b"\xff\x51\x03", b"\xff\x58\x04"
 KEY_UP, KEY_DOWN, CONTROLLER, PROGRAM = 0x80, 0x90, 0xB0, 0xC0
 RELEASE_VELOCITY = 64  # what MIDI says when nothing is known of it
-DRUMS, DRUM_CHANNEL, NUM_CHANNELS = 128, 9, 16  # 128 is the program that stands for drums
+DRUM_CHANNEL, NUM_CHANNELS = 9, 16
 
 
 def tokens_to_midi(tokenizer, ids):

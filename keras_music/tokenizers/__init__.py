@@ -3,7 +3,9 @@
 Every tokenizer has `encode(piece) -> ids` (int32, shape (time,)), `decode(ids) -> piece`,
 `vocabulary`, `vocab_size`, `save(path)`; `load(path)` brings any of them back. Id 0 is `PAD`,
 1 `START`, 2 `END`. Anything with `encode`, `decode`, `vocab_size` and `save` can take a tokenizer's
-place in the package; `start_id` and `end_id` are used where it has them.
+place in the package. What it may also have is used: `start_id` and `end_id`; `table`, its rows, for
+augmentation; `grammar`, what may come next, for valid output and wishes; and in a served model
+`notes_in_graph` for MIDI files, `encode_in_graph` and `decode_in_graph` for text.
 
 What these files do not do: no neural network, no TensorFlow at import.
 """

@@ -42,13 +42,12 @@ import numpy as np
 from keras_music.arguments import whole_number
 from keras_music.midi import Piece, check_piece
 from keras_music.tokenizers.grammar import Grammar
-from keras_music.tokenizers.quantise import check_length, settle
+from keras_music.tokenizers.quantise import check_length, settle, steps_a_beat
 from keras_music.tokenizers.reading import next_of_its_key, next_of_its_key_in_graph
 from keras_music.tokenizers.vocabulary import SPECIAL, Tokenizer, Vocabulary
 
 VELOCITY = 80  # of all notes
 MAX_STEP = 10**9  # no piece of so many tokens lasts so long
-TICKS_PER_QUARTER = 480  # the grid must lie on the ticks of a MIDI file
 
 
 class ChoraleTokenizer(Tokenizer):
@@ -72,13 +71,7 @@ class ChoraleTokenizer(Tokenizer):
     """
 
     def __init__(self, steps_per_beat=4, num_voices=4, tempo_bpm=120, program=0):
-        self.steps_per_beat = whole_number("steps_per_beat", steps_per_beat, 1, TICKS_PER_QUARTER)
-        if TICKS_PER_QUARTER % self.steps_per_beat:
-            raise ValueError(
-                f"`steps_per_beat` must divide {TICKS_PER_QUARTER}, the ticks of a quarter note. "
-                f"Received: steps_per_beat={steps_per_beat}. Take 4 for sixteenths, 12 for these "
-                "and triplets."
-            )
+        self.steps_per_beat = steps_a_beat("steps_per_beat", steps_per_beat)
         self.num_voices = whole_number("num_voices", num_voices, 1, 15)
         self.tempo_bpm = whole_number("tempo_bpm", tempo_bpm, 4, 1000)
         self.program = whole_number("program", program, 0, 127)

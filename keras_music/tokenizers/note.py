@@ -80,9 +80,7 @@ class NoteTokenizer(Tokenizer):
         rows = [*SPECIAL, ("STEP", 0, self.max_step), ("PITCH", 0, 127)]
         rows += [("VELOCITY", 1, self.velocity_bins)] if self.velocity_bins else []
         self.table = Vocabulary([*rows, ("DURATION", 1, self.max_duration)])
-        self._kind_of = np.array([KINDS.get(row[0], 0) for row in self.table.rows])[
-            self.table.row_of
-        ]
+        self._kind_of = np.array([KINDS.get(kind, 0) for kind in self.table.kind_of])
         self._bin_of, self._velocity_of = velocity_tables(self.velocity_bins)
 
     def settings(self):

@@ -43,7 +43,7 @@ import functools
 
 import numpy as np
 
-from keras_music.arguments import whole_number
+from keras_music.arguments import one_of, whole_number
 from keras_music.midi import Piece, check_piece
 from keras_music.tokenizers.event_grammar import PRESSES, EventGrammar
 from keras_music.tokenizers.pedals import extend, of_players
@@ -53,10 +53,9 @@ from keras_music.tokenizers.reading import (
     next_of_its_key,
     next_of_its_key_in_graph,
 )
-from keras_music.tokenizers.vocabulary import SPECIAL, Tokenizer, Vocabulary
+from keras_music.tokenizers.vocabulary import DRUMS, SPECIAL, Tokenizer, Vocabulary
 
 MAX_STEP = 10**12  # 10 million tokens cannot wait so long
-DRUMS = 128  # the program number that stands for drums
 PEDAL = 128  # the pedal is one more key of each program, above its 128 pitches
 EVENTS = ("PEDAL_OFF", "PEDAL_ON", "NOTE_OFF", "NOTE_ON")  # their order within a step
 
@@ -103,8 +102,8 @@ class PerformanceTokenizer(Tokenizer):
             max_shift_steps = self.steps_per_second
         self.max_shift_steps = whole_number("max_shift_steps", max_shift_steps, 1, 10000)
         self.program = whole_number("program", program, 0, 127)
-        self.multi_program = _one_of("multi_program", multi_program, (False, True))
-        self.pedal = _one_of("pedal", pedal, ("extend", "tokens", "ignore"))
+        self.multi_program = one_of("multi_program", multi_program, (False, True))
+        self.pedal = one_of("pedal", pedal, ("extend", "tokens", "ignore"))
         rows = [*SPECIAL, ("NOTE_ON", 0, 127), ("NOTE_OFF", 0, 127)]
         rows += [("TIME_SHIFT", 1, self.max_shift_steps)]
         rows += [("VELOCITY", 1, self.velocity_bins)] if self.velocity_bins else []
@@ -289,7 +288,8 @@ class PerformanceTokenizer(Tokenizer):
           A dict of tensors, each of shape (batch, time): `is_note`, bool; `pitch` and `velocity`,
           int32; `start` and `end`, int64, in steps. The numbers are 0 where there is no note.
           With `multi_program` also `program`, int32, 128 for drums. With `pedal="tokens"` also
-          `is_pedal`, bool: from `start` to `end` the pedal (of `program`) is down.
+          `is_pedal`, bool: from `start` to `end` the pedal (of `program`) is down; also where the
+          program has no note, which `decode`, and the MIDI file, leave out.
         """
         import tensorflow as tf
 
@@ -312,8 +312,7 @@ class PerformanceTokenizer(Tokenizer):
         found = {"is_note": is_note, "pitch": tf.where(is_note, key, 0)}
         found["velocity"] = tf.where(is_note, velocity, 0)
         if self.pedal == "tokens":
-            has_notes = _any_of_group(is_note, program, DRUMS + 1)
-            found["is_pedal"] = is_press & is_pedal & (end > start) & has_notes
+            found["is_pedal"] = is_press & is_pedal & (end > start)
             is_note |= found["is_pedal"]
         if self.multi_program:
             found["program"] = tf.where(is_note, program, 0)
@@ -321,27 +320,6 @@ class PerformanceTokenizer(Tokenizer):
         return found | {n: tf.where(is_note, x, zero) for n, x in (("start", start), ("end", end))}
 
 
-def _any_of_group(is_true, group, num_groups):
-    """Whether it is true anywhere in a place's row and group, in TensorFlow; (batch, time)."""
-    import tensorflow as tf
-
-    row = tf.range(tf.shape(group)[0])[:, tf.newaxis]
-    group = row * num_groups + group
-    counts = tf.math.unsorted_segment_sum(
-        tf.cast(is_true, tf.int32), group, tf.shape(group)[0] * num_groups
-    )
-    return tf.gather(counts, group) > 0
-
-
 def _before(values):
     """For each place the last value before it that is not negative, 0 if there is none."""
     return np.append(0, last_valid(values)[:-1])[: len(values)]
-
-
-def _one_of(name, value, choices):
-    """The value, if it is one of these."""
-    if not any(
-        value is choice or (value == choice and isinstance(value, str)) for choice in choices
-    ):
-        raise ValueError(f"`{name}` must be one of {list(choices)}. Received: {name}={value!r}.")
-    return value

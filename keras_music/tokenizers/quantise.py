@@ -18,6 +18,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_music.arguments import whole_number
+
+TICKS_PER_QUARTER = 480  # of the files that we write: a grid of beats must lie on their ticks
 MAX_TOKENS = 10_000_000  # a file of a few bytes can claim to last for years
 
 
@@ -79,6 +82,17 @@ def velocity_tables(bins):
     bin_of = (velocities - 1) * bins // 127 + 1 if bins else 0 * velocities
     middles = [int(np.median(velocities[bin_of == b])) for b in range(1, bins + 1)]
     return np.append(0, bin_of), np.array([80, *middles], np.int32)
+
+
+def steps_a_beat(name, value):
+    """How many steps a quarter note has: a divisor of 480, or one sentence on why not."""
+    steps = whole_number(name, value, 1, TICKS_PER_QUARTER)
+    if TICKS_PER_QUARTER % steps:
+        raise ValueError(
+            f"`{name}` must divide {TICKS_PER_QUARTER}, the ticks of a quarter note. Received: "
+            f"{name}={value}. Take 4 for sixteenths, 12 for these and triplets."
+        )
+    return steps
 
 
 def check_length(num_tokens, piece):

@@ -32,18 +32,17 @@ import re
 
 import numpy as np
 
-from keras_music.arguments import whole_number
+from keras_music.arguments import one_of, whole_number
 from keras_music.midi import Piece, check_piece
 from keras_music.tokenizers.event_grammar import BARS, EventGrammar
 from keras_music.tokenizers.note import KINDS, complete_notes, masked, read_ids
-from keras_music.tokenizers.quantise import check_length, settle, velocity_tables
+from keras_music.tokenizers.quantise import check_length, settle, steps_a_beat, velocity_tables
 from keras_music.tokenizers.reading import InNumPy, in_tensorflow
-from keras_music.tokenizers.vocabulary import SPECIAL, Tokenizer, Vocabulary
+from keras_music.tokenizers.vocabulary import DRUMS, SPECIAL, Tokenizer, Vocabulary
 
 BAR, POSITION, TEMPO, TIME_SIGNATURE, PROGRAM = range(10, 15)
 OTHERS = ("BAR", "POSITION", "TEMPO", "TIME_SIGNATURE", "PROGRAM")
 REMI_KINDS = KINDS | {name: number for number, name in enumerate(OTHERS, 10)}
-DRUMS = 128  # the program that means the drum kit
 # From 40 to 250 by equal ratios, through 120: a step is 6.3%, so a tempo moves by some 3%.
 TEMPOS = tuple(round(120 * 3 ** (k / 18)) for k in range(-18, 13))
 # The metres of hymnals, dances and songs; 1/4 is how files write a pickup.
@@ -70,6 +69,10 @@ class RemiTokenizer(Tokenizer):
       multi_program: False: all tracks are laid on one keyboard, and drums are left out. True:
         notes keep their programs, of which 128 means drums; `program` is not used.
 
+    Attributes:
+      steps_per_beat, tempo_bpm: what a MIDI file must know: positions to a quarter note, and
+        quarters a minute before the first `TEMPO`.
+
     Raises:
       ValueError: an argument is out of range.
 
@@ -89,19 +92,15 @@ class RemiTokenizer(Tokenizer):
         tempos=TEMPOS,
         time_signatures=None,
         program=0,
+        *,
         multi_program=False,
     ):
-        self.positions_per_beat = whole_number("positions_per_beat", positions_per_beat, 1, 480)
-        if 480 % self.positions_per_beat:
-            raise ValueError(
-                "`positions_per_beat` must divide 480, the ticks that a file counts to a quarter. "
-                f"Received: positions_per_beat={positions_per_beat}. Take 12 or 24."
-            )
-        self.steps_per_beat = self.positions_per_beat  # what a step of `notes_in_graph` is
+        self.positions_per_beat = steps_a_beat("positions_per_beat", positions_per_beat)
+        self.steps_per_beat = self.positions_per_beat
         self.max_duration_beats = whole_number("max_duration_beats", max_duration_beats, 1, 128)
         self.velocity_bins = whole_number("velocity_bins", velocity_bins, 0, 127)
         self.program = whole_number("program", program, 0, 127)
-        self.multi_program = bool(multi_program)
+        self.multi_program = one_of("multi_program", multi_program, (False, True))
         self._bin_of, self._velocity_of = velocity_tables(self.velocity_bins)
         self._set_tempos(np.ravel(tempos).tolist())
         self._set_time_signatures(time_signatures)
@@ -153,8 +152,7 @@ class RemiTokenizer(Tokenizer):
         self._value_of = self.table.value_of.copy()
         for ids in (self._tempo_ids, self._signature_ids):
             self._value_of[ids] = np.arange(len(ids))
-        families = [REMI_KINDS.get(re.sub(r"_\d.*", "", row[0]), 0) for row in self.table.rows]
-        self._kind_of = np.array(families)[self.table.row_of]
+        self._kind_of = np.array([REMI_KINDS.get(kind, 0) for kind in self.table.kind_of])
 
     def settings(self):
         return {

@@ -19,16 +19,22 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 
 import numpy as np
 
 from keras_music.midi import write_atomically
 
 SPECIAL = (("PAD", 0, 0), ("START", 0, 0), ("END", 0, 0))
+DRUMS = 128  # the value of `PROGRAM` that stands for drums
 
 
 class Vocabulary:
     """Integer ids for the rows `(type, low, high)`; both bounds belong to the row.
+
+    Attributes:
+      row_of: for each id the number of its row; value_of: its value; kind_of: its type without a
+        number: rows such as TEMPO_60 and TEMPO_120 are of one type. Shape (size,) each.
 
     Example:
       >>> table = Vocabulary([*SPECIAL, ("NOTE_ON", 60, 62)])
@@ -45,8 +51,9 @@ class Vocabulary:
         self._first = {row[0]: int(start) for row, start in zip(self.rows, first, strict=False)}
         self._low = {kind: low for kind, low, _ in self.rows}
         self.size = int(first[-1])
-        # For each id: the number of its row, and its value within the row's range.
         self.row_of = np.repeat(np.arange(len(self.rows)), sizes)
+        kinds = np.array([re.sub(r"_\d.*", "", kind) for kind, _, _ in self.rows])
+        self.kind_of = kinds[self.row_of]
         self.value_of = np.concatenate([np.arange(low, high + 1) for _, low, high in self.rows])
         self.tokens = tuple(
             kind if low == high == 0 else f"{kind}_{value}"
@@ -64,7 +71,7 @@ class Vocabulary:
         >>> Vocabulary([*SPECIAL, ("NOTE_ON", 60, 61)]).is_kind("NOTE_ON", "PITCH").tolist()
         [False, False, False, True, True]
         """
-        return np.isin([kind for kind, _, _ in self.rows], kinds)[self.row_of]
+        return np.isin(self.kind_of, kinds)
 
     def check(self, ids):
         """The ids as a one-dimensional int32 array.
@@ -72,7 +79,10 @@ class Vocabulary:
         Raises:
           ValueError: they are not a row of whole numbers from 0 to `size - 1`.
         """
-        array = np.asarray(ids)
+        try:
+            array = np.asarray(ids)
+        except ValueError:  # rows of different lengths
+            array = np.empty((0, 0))
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
             raise ValueError(
                 "`ids` must be one row of whole numbers, shape (time,). "
