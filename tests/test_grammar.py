@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import keras_music as km
 from keras_music.midi import Piece
+from keras_music.tokenizers.event_grammar import PRESSES, EventGrammar
 from keras_music.tokenizers.grammar import LONGEST
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -67,6 +68,19 @@ def test_a_prompt_that_leaves_too_little_room_is_closed_as_far_as_it_goes():
     tokenizer = km.tokenizers.PerformanceTokenizer(velocity_bins=0)
     chord = "START NOTE_ON_60 NOTE_ON_64 NOTE_ON_67 TIME_SHIFT_9"
     assert kinds(after(tokenizer, chord, 1)) == {"NOTE_OFF"}
+
+
+def test_keys_are_counted_also_where_ids_may_not_come():
+    """Released in the step of the press, pressed while down, released while up: all silent."""
+    tokenizer = km.tokenizers.PerformanceTokenizer(velocity_bins=0)
+    again = "NOTE_ON_60 TIME_SHIFT_1 NOTE_ON_60 NOTE_OFF_60"
+    for text in ("NOTE_ON_60 NOTE_OFF_60", again, "NOTE_OFF_60"):
+        state = tokenizer.grammar.start(1)
+        for token in f"START {text}".split():
+            ids = np.array([tokenizer.vocabulary.index(token)])
+            state = tokenizer.grammar.advance(state, ids)
+        assert (state["sounding"][0], state["fresh"][0], state["keys"].any()) == (0, 0, False)
+        assert after(tokenizer, f"START {text}", 1) == after(tokenizer, "START", 1)
 
 
 def test_programs_have_keys_of_their_own():
@@ -146,6 +160,15 @@ def test_voices_take_turns():
     assert "HOLD" in after(tokenizer, "START NOTE_70 REST")
     assert "HOLD" not in after(tokenizer, "START NOTE_70 REST HOLD")
     assert after(tokenizer, "START NOTE_70 REST", 1) == {"END"}
+    assert kinds(after(tokenizer, "START NOTE_70 REST", 2)) == {"NOTE", "HOLD", "REST", "END"}
+
+
+def test_what_is_held_in_silence_is_silence():
+    """A prompt may say `HOLD` where nothing sounds: there is nothing to hold after it either."""
+    tokenizer = km.tokenizers.ChoraleTokenizer(num_voices=1)
+    assert kinds(after(tokenizer, "START HOLD")) == {"NOTE", "REST", "END"}
+    assert kinds(after(tokenizer, "START NOTE_70 REST HOLD")) == {"NOTE", "REST", "END"}
+    assert "HOLD" in after(tokenizer, "START NOTE_70 HOLD")
 
 
 @BY_NAME
@@ -253,3 +276,16 @@ def test_time_is_counted_in_seconds():
     assert seconds(remi, bars) == pytest.approx(2 + 1 + 2 + 1)
     chorale = kinds.ChoraleTokenizer(num_voices=2, steps_per_beat=4, tempo_bpm=60)
     assert seconds(chorale, "START REST REST REST REST REST") == pytest.approx(0.5)
+
+
+def test_how_long_a_step_lasts_must_be_said():
+    """Left out, no time passed: a ceiling of 3 notes a second let 3 notes begin, ever."""
+    table = km.tokenizers.PerformanceTokenizer().table
+    with pytest.raises(TypeError, match="step_seconds"):
+        EventGrammar(table, *PRESSES)
+
+
+def test_a_tempo_is_remembered_only_where_one_can_be_written():
+    """A table of one tempo writes none: `step` carried a state that was always 0."""
+    assert "tempo" not in km.tokenizers.RemiTokenizer(tempos=[90]).grammar.start(1)
+    assert "tempo" in km.tokenizers.RemiTokenizer(tempos=[90, 120]).grammar.start(1)

@@ -65,16 +65,22 @@ class Rules:
         return state
 
     def limit(self, logits, state, remaining):
-        """Logits (batch, vocab_size) with -inf for what may not come; `remaining` (batch,)."""
+        """The scores, with minus infinity for what may not come.
+
+        Args:
+          logits: float32 (batch, vocab_size).
+          state: what `start` or `advance` returned.
+          remaining: int32 (batch,), >= 1: how many ids may still come, this one included.
+
+        Returns:
+          float32 (batch, vocab_size).
+        """
         if not self.grammar:
             return tf.where(self.never, -np.inf, logits)
-        allowed = self.grammar.allowed(state, remaining)
+        allowed, otherwise = self.grammar.choices(state, remaining)
         if self.controls:
             wanted = self._wanted(state)
-            both = allowed & wanted
-            instead = wanted & (allowed | self.grammar.otherwise(state))
-            both |= instead & ~tf.reduce_any(both, 1, keepdims=True)
-            allowed = both | (allowed & ~tf.reduce_any(both, 1, keepdims=True))
+            allowed = _first([allowed & wanted, otherwise & wanted, allowed])
         return tf.where(allowed, logits, -np.inf)
 
     def advance(self, state, ids):
@@ -120,3 +126,18 @@ class Rules:
     def _here(self, state):
         """Which part a note of now belongs to: bool (batch, parts)."""
         return self.grammar.part(state)[:, None] == tf.range(self.grammar.num_parts)
+
+
+def wished_pitches(pitch_classes, lowest_pitch, highest_pitch):
+    """Which pitches are in the key and in the range: bool (batch, 128)."""
+    pitch = tf.range(128)
+    in_key = tf.gather(pitch_classes > 0, pitch % 12, axis=1)
+    return in_key & (pitch >= lowest_pitch[:, None]) & (pitch <= highest_pitch[:, None])
+
+
+def _first(masks):
+    """For each row the first mask that leaves it something; bool (batch, vocab_size)."""
+    first = masks[0]
+    for mask in masks[1:]:
+        first |= mask & ~tf.reduce_any(first, 1, keepdims=True)
+    return first

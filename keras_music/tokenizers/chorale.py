@@ -318,16 +318,16 @@ class FrameGrammar(Grammar):
     Args:
       table: the tokenizer's `Vocabulary`.
       num_voices: tokens a frame.
-      step_seconds: how long a frame lasts.
+      step_seconds: > 0, how many seconds a frame lasts.
     """
 
     def __init__(self, table, num_voices, step_seconds):
         super().__init__(table)
         self.num_voices, self.step_seconds = num_voices, step_seconds
         self.num_parts = num_voices
-        self.is_end, self.is_hold = self._is("END"), self._is("HOLD")
-        self.is_voice = self._is("NOTE", "HOLD", "REST")
-        self.sounds, self.is_rest = self._is("NOTE", "HOLD"), self._is("REST")
+        self.is_end, self.is_hold = self.is_kind("END"), self.is_kind("HOLD")
+        self.is_voice = self.is_kind("NOTE", "HOLD", "REST")
+        self.sounds, self.is_rest = self.is_kind("NOTE", "HOLD"), self.is_kind("REST")
         self.voices = np.arange(num_voices, dtype=np.int32)
 
     def largest(self):
@@ -338,18 +338,14 @@ class FrameGrammar(Grammar):
         full = self.ops.full
         return {"last": full([batch_size], 0), "keys": full([batch_size, self.num_voices], 0)}
 
-    def allowed(self, state, remaining):
-        """As `EventGrammar.allowed`; `last` is the voice whose turn it is."""
+    def choices(self, state, remaining):
+        """As `Grammar.choices`; `last` is the voice whose turn it is, and a voice may rest."""
         voice = state["last"][:, None]
         is_held = self.ops.rows(state["keys"], state["last"])[:, None] > 0
         # A frame is begun only if there is room for all of it; the piece ends between frames.
         has_room = (voice > 0) | (remaining[:, None] >= self.num_voices)
         usual = self.is_voice & (~self.is_hold | is_held) & has_room
-        return usual | (self.is_end & (voice == 0))
-
-    def otherwise(self, state):
-        """Which ids lead on where no note may begin: bool (1, vocab_size)."""
-        return self.is_rest[None]
+        return usual | (self.is_end & (voice == 0)), self.is_rest[None]
 
     def advance(self, state, ids):
         """The state after these ids; `PAD`, `START` and `END` are no voice's."""

@@ -11,9 +11,10 @@ pitch may come again only then; of a bar, which positions are still to come:
 And of each id it is known how many ids must follow it: two after a `PITCH` (velocity, duration), a
 wait and a release after a `NOTE_ON`. An id for which there is no room may not come.
 
-Conventions: a *key* is what sounds once at a time: a pitch of one program, or its pedal. Time is
-counted in steps, `now`. Of keys that an id of their own releases, the state holds when they were
-pressed (1 + now; 0: silent), of notes with a length when they end (`OPEN` before that is known).
+Conventions: a *key* is what sounds once at a time: a pitch of one program, or its pedal. Of notes
+with a length the state holds when they end (`OPEN` before that is known), and `now` counts steps.
+Of keys that an id of their own releases it holds when they were pressed (1 + now; 0: silent), and
+`now` counts waits: a release must come later, and how much later does not matter.
 
 What this file does not do: it reads no ids (the tokenizers do), and has no opinion on harmony.
 """
@@ -23,6 +24,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_music.tokenizers.grammar import LONGEST, Grammar
+from keras_music.tokenizers.vocabulary import DRUMS
 
 EVENTS = (
     "NOTE_ON",
@@ -64,19 +66,21 @@ class EventGrammar(Grammar):
 
     Args:
       table: the tokenizer's `Vocabulary`.
-      follows: for each type, the types that may follow it, as in `PRESSES`.
+      follows: for each type, the types that may follow it, a dict such as `PRESSES[0]`.
       instead: the same for the case that none of them is possible, because the keys that are left
-        are forbidden from outside.
+        are forbidden from outside, such as `PRESSES[1]`.
+      step_seconds: > 0, how many seconds a step lasts, for each row `TEMPO_...` and for "", before
+        the first of them: {"": 0.01}.
       bars: the length in positions of each row `TIME_SIGNATURE_...`, and of "", the first bar.
-      step_seconds: how long a step lasts, for each row `TEMPO_...` and for "", before the first.
     """
 
-    def __init__(self, table, follows, instead, bars=None, step_seconds=None):
+    def __init__(self, table, follows, instead, *, step_seconds, bars=None):
         super().__init__(table)
         kinds = list(dict.fromkeys(self.kind_of.tolist()))
         self._set_follows(kinds, follows, instead)
         self._set_keys(kinds)
-        self._set_time(kinds, bars or {}, step_seconds or {})
+        rows = np.array([table.rows[row][0] for row in table.row_of])  # (vocab_size,)
+        self._set_time(kinds, rows, step_seconds, bars or {})
 
     def _set_follows(self, kinds, follows, instead):
         """`follow`, bool (kinds, vocab_size), and `need`: how many ids each id asks for."""
@@ -88,13 +92,13 @@ class EventGrammar(Grammar):
         follows, instead = (
             {kind: existing(lists.get(kind, ())) for kind in kinds} for lists in (follows, instead)
         )
-        self.follow = np.stack([self._is(*follows[kind]) for kind in kinds])
-        self.instead = np.stack([self._is(*instead[kind]) for kind in kinds])
-        self.instead &= ~(self._is("STEP") & (self.value_of == 0))  # time must pass
+        self.follow = np.stack([self.is_kind(*follows[kind]) for kind in kinds])
+        self.instead = np.stack([self.is_kind(*instead[kind]) for kind in kinds])
+        self.instead &= ~(self.is_kind("STEP") & (self.value_of == 0))  # time must pass
         self.row_of = np.array([kinds.index(kind) for kind in self.kind_of], np.int32)
         if "STEP" in kinds:  # the longest wait, and only it, may be followed by more of it
-            self.row_of[np.flatnonzero(self._is("STEP"))[-1]] = len(kinds)
-            more = self.follow[kinds.index("STEP")] | self._is("STEP")
+            self.row_of[np.flatnonzero(self.is_kind("STEP"))[-1]] = len(kinds)
+            more = self.follow[kinds.index("STEP")] | self.is_kind("STEP")
             self.follow, self.instead = (np.vstack([m, more]) for m in (self.follow, self.instead))
         # A press asks for a wait and a release; a release is what was asked for.
         own = {"NOTE_ON": 2, "PEDAL_ON": 2, "NOTE_OFF": -1, "PEDAL_OFF": -1}
@@ -108,42 +112,39 @@ class EventGrammar(Grammar):
 
     def _set_keys(self, kinds):
         """Which key an id touches, where that must stand, and what becomes of it."""
-        self.is_end = self._is("END")
+        self.is_end = self.is_kind("END")
         self.opens = "NOTE_ON" in kinds
         self.num_keys = 128 + ("PEDAL_ON" in kinds)
-        presses = self._is("NOTE_ON", "PITCH", "PEDAL_ON")
-        releases = self._is("NOTE_OFF", "PEDAL_OFF")
-        pedal = np.where(self._is("PEDAL_ON", "PEDAL_OFF"), 128, 0)
+        presses = self.is_kind("NOTE_ON", "PITCH", "PEDAL_ON")
+        releases = self.is_kind("NOTE_OFF", "PEDAL_OFF")
+        pedal = np.where(self.is_kind("PEDAL_ON", "PEDAL_OFF"), 128, 0)
         self.key_of = self._values("NOTE_ON", "NOTE_OFF", "PITCH") + pedal.astype(np.int32)
         self.presses, self.releases = presses, releases
         self.length_of = self._values("DURATION")
         self.has_lengths = "DURATION" in kinds
         self.has_programs = "PROGRAM" in kinds
-        self.num_programs = self.num_parts = 129 if self.has_programs else 1
-        self.is_program, self.program_of = self._is("PROGRAM"), self._values("PROGRAM")
+        self.num_programs = self.num_parts = DRUMS + 1 if self.has_programs else 1
+        self.is_program, self.program_of = self.is_kind("PROGRAM"), self._values("PROGRAM")
         self.programs = np.arange(self.num_programs, dtype=np.int32)
-        self.no_key = (
-            self.num_keys * self.num_programs
-        )  # one more, which is written to and not read
-
-        self.is_lead = self._is("POSITION", "PROGRAM", *(["VELOCITY"] if self.opens else []))
-        self.is_lead |= self._is("STEP") & (
-            self.value_of < self.value_of[self._is("STEP")].max(initial=0)
+        self.no_key = self.num_keys * self.num_programs  # one more: written to and not read
+        self.is_lead = self.is_kind("POSITION", "PROGRAM", *(["VELOCITY"] if self.opens else []))
+        self.is_lead |= self.is_kind("STEP") & (
+            self.value_of < self.value_of[self.is_kind("STEP")].max(initial=0)
         )
 
-    def _set_time(self, kinds, bars, step_seconds):
+    def _set_time(self, kinds, rows, step_seconds, bars):
         """How time passes: by waits, or by positions in a bar; and how long a step lasts."""
-        self.is_time = self._is("TIME_SHIFT", "STEP")
+        self.is_time = self.is_kind("TIME_SHIFT", "STEP")
         self.wait_of = self._values("TIME_SHIFT", "STEP")
         self.has_bars = "BAR" in kinds
-        self.is_bar, self.is_position = self._is("BAR"), self._is("POSITION")
+        self.is_bar, self.is_position = self.is_kind("BAR"), self.is_kind("POSITION")
         self.position_of = self._values("POSITION")
         self.first_bar, self.longest_bar = bars.get("", 0), max(bars.values(), default=0)
-        self.bar_of = np.array([bars.get(row, 0) for row in self.rows], np.int32)
-        self.has_tempos = len(step_seconds) > 1
-        micro = {kind: round(1e6 * seconds) for kind, seconds in step_seconds.items()}
-        self.first_tempo = micro.get("", 0)
-        self.tempo_of = np.array([micro.get(row, 0) for row in self.rows], np.int32)
+        self.bar_of = np.array([bars.get(row, 0) for row in rows], np.int32)
+        micro = {row: round(1e6 * seconds) for row, seconds in step_seconds.items()}
+        self.first_tempo = micro[""]
+        self.tempo_of = np.array([micro.get(row, 0) for row in rows], np.int32)
+        self.has_tempos = bool(self.tempo_of.any())
 
     def start(self, batch_size):
         """Before the first id: zeros. Nothing sounds, no bar has begun."""
@@ -159,25 +160,13 @@ class EventGrammar(Grammar):
             state["all_fresh"] = self.ops.full([batch_size, self.num_programs], 0)
         return state
 
-    def allowed(self, state, remaining):
-        """Which ids may come next: bool (batch, vocab_size), at least one in each row.
-
-        Args:
-          state: what `start` or `advance` returned.
-          remaining: int32 (batch,), >= 1: how many ids may still come, this one included.
-        """
+    def choices(self, state, remaining):
         fits = self._fits(state)
+        otherwise = fits & self.ops.take(self.instead, state["last"])
         possible = fits & self.ops.take(self.follow, state["last"])
         usual = possible & self._has_room(state, remaining - 1)
         is_stuck = ~self.ops.any(usual, 1)[:, None]  # a prompt may leave no room, or no key
-        return usual | (is_stuck & (possible | self._instead(state, fits)))
-
-    def otherwise(self, state):
-        """Which ids lead on where no note may begin: bool (batch, vocab_size)."""
-        return self._instead(state, self._fits(state))
-
-    def _instead(self, state, fits):
-        return fits & self.ops.take(self.instead, state["last"])
+        return usual | (is_stuck & (possible | otherwise)), otherwise
 
     def _fits(self, state):
         """Which ids make sense for their keys and at this time: bool (batch, vocab_size)."""
@@ -209,7 +198,7 @@ class EventGrammar(Grammar):
             place = place + state["program"] * self.num_keys
         is_press, is_release = ops.take(self.presses, ids), ops.take(self.releases, ids)
         if self.opens:
-            new |= self._count(state, ids, place, passed)
+            new |= self._count(state, place, is_press, is_release, passed)
             value = ops.where(is_press, now + 1, 0)
             place = ops.where(is_press | is_release, place, self.no_key)
         else:
@@ -234,21 +223,20 @@ class EventGrammar(Grammar):
     def largest(self):
         counts = dict.fromkeys(("sounding", "fresh", "open"), self.no_key)
         counts |= dict.fromkeys(("all_sounding", "all_fresh"), self.num_keys)
-        limits = {"last": len(self.follow) - 1, "now": OPEN - 1, "keys": LONGEST, "program": 128}
+        limits = {"last": len(self.follow) - 1, "now": OPEN - 1, "keys": LONGEST, "program": DRUMS}
         limits |= counts
         longest = self.longest_bar
         limits |= {"next": longest + 1, "bar": longest} if self.has_bars else {}
         return limits | ({"tempo": LONGEST} if self.has_tempos else {})
 
-    def _count(self, state, ids, place, passed):
+    def _count(self, state, place, is_press, is_release, passed):
         """How many keys sound, and how many of them since this step; of each program, too."""
         ops = self.ops
-        was_down = ops.rows(state["keys"], place) > 0
-        is_press, is_release = ops.take(self.presses, ids), ops.take(self.releases, ids)
+        held = ops.rows(state["keys"], place)
+        was_down, was_fresh = held > 0, held == state["now"] + 1
         change = ops.integer(is_press & ~was_down) - ops.integer(is_release & was_down)
         # A release of what was pressed in this step may not come, but does no harm.
         fresh_change = ops.integer(is_press) * ops.integer(~was_down)
-        was_fresh = ops.rows(state["keys"], place) == state["now"] + 1
         fresh_change += ops.integer(is_press & was_down & ~was_fresh)
         fresh_change -= ops.integer(is_release & was_fresh)
         still = 1 - passed
@@ -293,7 +281,7 @@ class EventGrammar(Grammar):
         return state["program"] if self.has_programs else super().part(state)
 
     def is_drum(self, state):
-        return state["program"] == 128 if self.has_programs else super().is_drum(state)
+        return state["program"] == DRUMS if self.has_programs else super().is_drum(state)
 
     def _steps(self, state, ids):
         """How many steps pass with these ids, int32 (batch,)."""

@@ -15,7 +15,7 @@ that is generated means something, whatever the weights of the network are:
 It also counts: two notes that sound need two releases. When only as many ids are left as it takes
 to close what sounds, nothing else may come. So a piece ends well also where it is cut off.
 
-Three pure functions for a batch of rows, and a state that is a tuple of int32 arrays (batch, ...):
+Three pure functions for a batch of rows, and a state that is a dict of int32 arrays (batch, ...):
 
     start(batch_size) -> state
     allowed(state, remaining) -> bool (batch, vocab_size)       remaining: ids that may still come
@@ -23,6 +23,10 @@ Three pure functions for a batch of rows, and a state that is a tuple of int32 a
 
 They read the rows (type, low, high) of the tokenizer's vocabulary, and which type may follow which.
 One text runs on NumPy arrays (for tests, and to look at) and, as `grammar.in_graph`, on tensors.
+
+Who writes a grammar writes `start`, `advance`, `choices` (of which `allowed` is the first half),
+and for an exported `step`, `largest`. Wishes ask for more: `onset_of`, `seconds`, `leads`, and
+where there are several programs or voices, `num_parts`, `part` and `is_drum`. See `Grammar`.
 
 Conventions: every array has the batch as first axis; a state of zeros is that before the first id.
 
@@ -36,7 +40,6 @@ what sounds and how much room is left; it is part of the exported graph.
 from __future__ import annotations
 
 import copy
-import re
 
 import numpy as np
 
@@ -48,15 +51,18 @@ LONGEST = 2**31 - 1
 class Grammar:
     """What both grammars share: tables read from a vocabulary, and a second life in a graph.
 
+    Args:
+      table: the tokenizer's `Vocabulary`.
+
     Attributes:
-      onset_of: int32 (vocab_size,), the pitch of the note that begins with an id, or -1.
+      onset_of: int32 (vocab_size,), the pitch of the note that begins with an id, or -1. Wishes
+        work where it is known of any id.
+      num_parts: how many programs or voices there are, each with notes of its own.
     """
 
     def __init__(self, table):
         self.ops = array_ops.NumPy
-        # Rows such as TEMPO_60 and TEMPO_120 are of one type.
-        self.rows = np.array([table.rows[row][0] for row in table.row_of])  # (vocab_size,)
-        self.kind_of = np.array([re.sub(r"_\d.*", "", row) for row in self.rows])
+        self.is_kind, self.kind_of = table.is_kind, table.kind_of
         self.value_of = table.value_of.astype(np.int32)
         self.onset_of = self._values("NOTE_ON", "PITCH", "NOTE", otherwise=-1)
         self.num_parts = 1
@@ -85,12 +91,29 @@ class Grammar:
             state = self.advance(state, np.array([token]))
         return None
 
+    def allowed(self, state, remaining):
+        """Which ids may come next: bool (batch, vocab_size). Arguments as in `choices`."""
+        return self.choices(state, remaining)[0]
+
+    def choices(self, state, remaining):
+        """Which ids may come next, and which lead on if all of those are forbidden from outside.
+
+        Args:
+          state: what `start` or `advance` returned.
+          remaining: int32 (batch,), >= 1: how many ids may still come, this one included.
+
+        Returns:
+          Two masks, bool, (batch, vocab_size) and (batch or 1, vocab_size). After `START` each row
+          of the first has at least one id; in the second no id begins a note.
+        """
+        raise NotImplementedError
+
     def largest(self):
-        """The largest number that each part of a state may hold, by its name."""
+        """The largest number that each part of a state may hold: a dict of int by its name."""
         raise NotImplementedError
 
     def seconds(self, state, ids):
-        """How much time passes with these ids: float32 (batch,)."""
+        """How many seconds pass with these ids, int32 (batch,): float32 (batch,)."""
         raise NotImplementedError
 
     def leads(self, state):
@@ -107,9 +130,6 @@ class Grammar:
         """Whose note begins now, a program's or a voice's: int32 (batch,), below `num_parts`."""
         return state["last"] * 0
 
-    def _is(self, *kinds):
-        return np.isin(self.kind_of, kinds)
-
     def _values(self, *kinds, otherwise=0):
         """The value of each id of these types, and a number for all others; int32."""
-        return np.where(self._is(*kinds), self.value_of, otherwise).astype(np.int32)
+        return np.where(self.is_kind(*kinds), self.value_of, otherwise).astype(np.int32)
