@@ -1,6 +1,9 @@
-"""audio.py: the pitch, the length and the loudness of what is heard, and who plays it."""
+"""audio: the pitch, the length and the loudness of what is heard, and who plays it."""
 
+import base64
+import html.parser
 import importlib.util
+import re
 import sys
 import types
 import wave
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 
 from keras_music import audio
+from keras_music.audio import sound, wav
 from keras_music.midi import Piece
 
 needs_midirenderer = pytest.mark.skipif(
@@ -145,7 +149,7 @@ class TestSoundOfTheSoundfont:
         assert np.abs(samples[16000:24000]).max() > 0.5
 
     def test_another_soundfont_is_taken_by_path(self, tmp_path):
-        own = audio._find_soundfont(None)
+        own = sound._find_soundfont(None)
         copy = tmp_path / "mine.sf2"
         copy.write_bytes(own.read_bytes())
         expected = audio.render(note(), 16000, "soundfont")
@@ -153,14 +157,14 @@ class TestSoundOfTheSoundfont:
 
     def test_half_a_soundfont_is_refused_with_a_remedy(self, tmp_path):
         half = tmp_path / "half.sf2"
-        half.write_bytes(audio._find_soundfont(None).read_bytes()[:100_000])
+        half.write_bytes(sound._find_soundfont(None).read_bytes()[:100_000])
         with pytest.raises(ValueError, match="must be a complete SoundFont 2 file.*half.sf2"):
             audio.render(note(), 16000, soundfont=half)
 
 
 def test_silence_stays_silence_and_becomes_no_nan():
     """The soundfont's softest notes (velocity 10 and less) come back as zeros."""
-    assert audio._finish(np.zeros(8000), 16000, 16000).tolist() == [0.0] * 16000
+    assert sound._finish(np.zeros(8000), 16000, 16000).tolist() == [0.0] * 16000
 
 
 @pytest.mark.parametrize(
@@ -170,7 +174,7 @@ def test_silence_stays_silence_and_becomes_no_nan():
 def test_resampling_keeps_a_tone(old_rate, new_rate, frequency):
     old = np.sin(2 * np.pi * frequency * np.arange(2 * old_rate) / old_rate)
     new = np.sin(2 * np.pi * frequency * np.arange(2 * new_rate) / new_rate)
-    assert np.allclose(audio._resample(old, old_rate, new_rate), new, atol=1e-9)
+    assert np.allclose(sound._resample(old, old_rate, new_rate), new, atol=1e-9)
 
 
 class TestEngine:
@@ -198,7 +202,7 @@ class TestEngine:
         assert audio.engine() == "sines"
 
     def test_a_pretty_midi_without_its_soundfont_leaves_sines(self, all_installed, monkeypatch):
-        monkeypatch.setattr(audio, "_find_soundfont", lambda soundfont: None)
+        monkeypatch.setattr(sound, "_find_soundfont", lambda soundfont: None)
         assert audio.engine() == "sines"
 
     def test_sines_can_be_asked_for(self, all_installed):
@@ -211,7 +215,7 @@ class TestEngine:
 
     def test_asking_for_a_soundfont_without_an_engine_names_the_remedy(self, uninstall):
         uninstall("midirenderer", "fluidsynth")
-        for arguments in ({"instruments": "soundfont"}, {"soundfont": audio._find_soundfont(None)}):
+        for arguments in ({"instruments": "soundfont"}, {"soundfont": sound._find_soundfont(None)}):
             with pytest.raises(ValueError, match="neither .* Run `pip install midirenderer"):
                 audio.engine(**arguments)
             with pytest.raises(ValueError, match="neither .* Run `pip install midirenderer"):
@@ -347,3 +351,139 @@ class TestWriteWav:
         (tmp_path / "file").write_bytes(b"")
         with pytest.raises(OSError, match="Cannot write .*x.wav.* Choose a folder"):
             audio.write_wav(np.zeros(4), tmp_path / "file" / "x.wav")
+
+
+class AudioElements(html.parser.HTMLParser):
+    """The attributes of each <audio> in a page."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "audio":
+            self.found.append(dict(attributes))
+
+
+def embedded_file(player):
+    """The .wav file that a notebook gets to play."""
+    (attributes,) = AudioElements(player._repr_html_()).found
+    assert list(attributes) == ["controls", "src"]
+    head, data = attributes["src"].split(",")
+    assert head == "data:audio/wav;base64"
+    return base64.b64decode(data, validate=True)
+
+
+class TestPlayer:
+    samples = 0.5 * np.sin(np.arange(24000) / 5)
+
+    def test_a_terminal_shows_length_and_sample_rate(self):
+        assert repr(audio.player(self.samples, 16000)) == "<sound: 1.5 s, 16000 Hz>"
+        assert repr(audio.player(note(end=11.25), 8000)) == "<sound: 12.2 s, 8000 Hz>"
+
+    def test_a_notebook_plays_the_file_that_write_wav_writes(self, tmp_path):
+        path = audio.write_wav(self.samples, tmp_path / "x.wav", 16000)
+        assert embedded_file(audio.player(self.samples, 16000)) == path.read_bytes()
+
+    def test_two_channels(self, tmp_path):
+        samples = np.stack([self.samples, -self.samples], axis=1)
+        path = audio.write_wav(samples, tmp_path / "x.wav", 16000)
+        player = audio.player(samples, 16000)
+        assert embedded_file(player) == path.read_bytes()
+        assert repr(player) == "<sound: 1.5 s, 16000 Hz>"
+
+    def test_a_piece_is_rendered(self, tmp_path):
+        path = audio.write_wav(note(), tmp_path / "x.wav", 16000)
+        assert embedded_file(audio.player(note(), 16000)) == path.read_bytes()
+
+    @pytest.mark.parametrize("kind", [str, lambda path: path], ids=["str", "Path"])
+    def test_a_file_is_played_as_it_is_at_its_own_rate(self, kind, tmp_path):
+        path = audio.write_wav(self.samples, tmp_path / "x.wav", 16000)
+        player = audio.player(kind(path))
+        assert embedded_file(player) == path.read_bytes()
+        assert repr(player) == "<sound: 1.5 s, 16000 Hz>"
+
+    def test_the_page_refers_to_nothing_outside(self):
+        page = audio.player(self.samples)._repr_html_()
+        assert re.fullmatch(r'<audio controls src="data:audio/wav;base64,[\w+/=]+"></audio>', page)
+
+    @pytest.mark.parametrize(
+        ("source", "sentence"),
+        [
+            (np.zeros(0), "must have at least one sample"),
+            (np.zeros(4, np.int16), "Received: int16 of shape (4,)"),
+            (np.array([0.0, np.nan]), "Received: a largest magnitude of nan"),
+            (None, "`piece_or_wave_or_path` must be a Piece or floats"),
+            (Piece([]), "`piece` must have at least one note"),
+        ],
+    )
+    def test_bad_arguments(self, source, sentence):
+        with pytest.raises(ValueError) as caught:
+            audio.player(source)
+        assert sentence in str(caught.value)
+
+    def test_a_bad_sample_rate(self):
+        with pytest.raises(ValueError, match="`sample_rate` must be an integer from 8000"):
+            audio.player(self.samples, 44100.0)
+
+    def test_no_file(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="There is no file .*nothing.wav. Check"):
+            audio.player(tmp_path / "nothing.wav")
+
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [
+            (b"", "it is damaged"),
+            (b"MThd" + bytes(40), "file does not start with RIFF id"),
+            (b"RIFF\x04\0\0\0WAVE", "fmt chunk and/or data chunk missing"),
+            (wav._wav_bytes(np.zeros(4), 8000)[:20] + b"\x03" + bytes(40), "unknown format: 3"),
+            (wav._wav_bytes(np.zeros(0), 8000), "it holds no sound"),
+        ],
+    )
+    def test_no_wav_file(self, data, reason, tmp_path):
+        path = tmp_path / "x.wav"
+        path.write_bytes(data)
+        with pytest.raises(ValueError) as caught:
+            audio.player(path)
+        assert f"x.wav ({reason}). Save it as 16-bit PCM; of a MIDI file, give" in str(caught.value)
+
+    def test_damaged_files_get_a_sentence(self, tmp_path):
+        """Python's reader has three kinds of exceptions for them, one without a text."""
+        whole, random = wav._wav_bytes(self.samples[:100], 8000), np.random.default_rng(0)
+        path, num_refused = tmp_path / "x.wav", 0
+        for _ in range(300):
+            data = bytearray(whole)
+            data[random.integers(44)] = random.integers(256)
+            path.write_bytes(data[: random.integers(1, 300)])
+            try:
+                audio.player(path)
+            except ValueError as error:
+                num_refused += 1
+                assert "`piece_or_wave_or_path` must be" in str(error)
+        assert 50 < num_refused < 300
+
+
+class TestTooLongForANotebook:
+    def test_a_piece_is_refused_before_it_is_rendered(self, monkeypatch):
+        monkeypatch.setattr(wav, "render", None)
+        with pytest.raises(ValueError) as caught:
+            audio.player(note(end=1199.0))
+        assert str(caught.value) == (
+            "`piece_or_wave_or_path` must be at most 5.7 minutes long to be put into a notebook. "
+            "Received: 20.0 minutes. Play a part of it, or write it with `write_wav` and listen "
+            "to the file."
+        )
+
+    def test_the_limit_is_on_the_size(self):
+        samples = np.zeros((3_800_000, 2), np.float32)
+        with pytest.raises(ValueError, match="at most 15.6 minutes .* Received: 15.8 minutes"):
+            audio.player(np.zeros(15_200_000, np.float32), 16000)
+        assert len(audio.player(samples, 16000).wav) == 4 * 3_800_000 + 44
+
+    def test_a_file(self, tmp_path, monkeypatch):
+        path = audio.write_wav(np.zeros(96_000), tmp_path / "x.wav", 8000)
+        monkeypatch.setattr(wav, "LARGEST_PLAYER", 96_000)
+        with pytest.raises(ValueError, match="at most 0.1 minutes .* Received: 0.2 minutes"):
+            audio.player(path)

@@ -1,5 +1,6 @@
 """plots.py: what is drawn, how many, in which colour, and where it is saved."""
 
+import inspect
 import subprocess
 import sys
 import time
@@ -11,9 +12,9 @@ from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from keras_music import plots
+from keras_music import audio, plots
 from keras_music.midi import Piece
-from keras_music.plots import BLUE, ORANGE, learning_curve, piano_roll
+from keras_music.plots import BLUE, ORANGE, learning_curve, piano_roll, roll_and_spectrogram
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -187,6 +188,127 @@ class TestPianoRoll:
         assert str(caught.value).startswith(sentence)
 
 
+class TestRollAndSpectrogram:
+    mel = np.ones((259, 128))  # 6.01 s of the default settings
+
+    def test_the_roll_is_piano_rolls(self):
+        figure = roll_and_spectrogram(five_notes(), self.mel, prompt_end=2.0, title="Mine")
+        drawn = {label: len(c.get_paths()) for label, c in collections(figure).items()}
+        assert drawn == {"prompt": 2, "continuation": 3}
+        assert vertical_lines(figure) == [2.0]
+        assert legend_texts(figure) == ["prompt", "continuation"]
+        assert figure.axes[0].get_title(loc="left") == "Mine"
+
+    def test_both_have_one_time_axis_under_each_other(self):
+        figure = roll_and_spectrogram(five_notes(), self.mel)
+        figure.draw_without_rendering()  # lays it out
+        roll, sound, _ = figure.axes
+        assert roll.get_xlim() == sound.get_xlim()
+        assert sound.get_xlim() == pytest.approx((0, 1.005 * 259 * 1024 / 44100))
+        above, below = roll.get_position(), sound.get_position()
+        assert (above.x0, above.x1) == pytest.approx((below.x0, below.x1), abs=1e-9)
+        assert above.y0 > below.y1
+        assert (roll.get_xlabel(), sound.get_xlabel()) == ("", "time (seconds)")
+
+    def test_what_comes_after_the_sound_has_room(self):
+        assert roll_and_spectrogram(five_notes(), self.mel, prompt_end=9).axes[0].get_xlim()[1] > 9
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {},
+            {"sample_rate": 16000, "frame_length": 1000, "frame_step": 400},
+            {"lowest_hz": 0, "highest_hz": 4000},
+        ],
+    )
+    def test_a_cell_is_where_its_frame_and_its_band_have_their_middle(self, settings):
+        """Frame 10 of the default is around 10 * 1024 + 4096 / 2 samples."""
+        figure = roll_and_spectrogram(five_notes(), np.ones((300, 20)), **settings)
+        (image,) = figure.axes[1].images
+        left, right, bottom, top = image.get_extent()
+        assert image.get_array().shape == (20, 300)
+        given = inspect.signature(roll_and_spectrogram).parameters
+        given = {name: parameter.default for name, parameter in given.items()} | settings
+        samples = 10 * given["frame_step"] + given["frame_length"] / 2
+        middle = left + (right - left) * 10.5 / 300
+        assert middle == pytest.approx(samples / given["sample_rate"])
+        low, high = (1127 * np.log(1 + given[name] / 700) for name in ("lowest_hz", "highest_hz"))
+        assert figure.axes[1].get_ylim() == pytest.approx((low, high))
+        assert bottom + (top - bottom) * 3.5 / 20 == pytest.approx(low + 4 * (high - low) / 21)
+
+    def test_the_defaults_are_those_of_mel_spectrogram(self):
+        ours = inspect.signature(roll_and_spectrogram).parameters
+        theirs = inspect.signature(audio.mel_spectrogram).parameters
+        names = {"sample_rate", "frame_length", "frame_step", "lowest_hz", "highest_hz"}
+        assert names == set(ours) & set(theirs)
+        for name in names:
+            assert ours[name].default == theirs[name].default
+
+    def test_the_loudest_is_0_decibels_and_a_thousandth_of_it_the_least(self):
+        mel = np.full((259, 4), 8.0)
+        mel[0] = [0.0, 0.004, 0.8, 4.0]
+        (image,) = roll_and_spectrogram(five_notes(), mel).axes[1].images
+        expected = [-60, -60, -20, -6.0206, 0]
+        assert [*image.get_array()[:, 0], image.get_array()[0, 1]] == pytest.approx(expected)
+        assert image.get_clim() == (-60, 0)
+
+    def test_silence_is_black(self):
+        (image,) = roll_and_spectrogram(five_notes(), 0 * self.mel).axes[1].images
+        assert (image.get_array() == -60).all()
+
+    @pytest.mark.parametrize(
+        ("lowest_hz", "highest_hz", "names"),
+        [
+            (27.5, 8000, ["C3  131", "C4  262", "C5  523", "C6  1047", "C7  2093", "C8  4186"]),
+            (200, 1000, ["C4  262", "C5  523"]),
+            (300, 400, []),
+        ],
+    )
+    def test_the_cs_are_named_as_in_the_roll(self, lowest_hz, highest_hz, names):
+        limits = {"lowest_hz": lowest_hz, "highest_hz": highest_hz}
+        axes = roll_and_spectrogram(five_notes(), self.mel, **limits).axes[1]
+        assert [label.get_text() for label in axes.get_yticklabels()] == names
+        hertz = [700 * (np.exp(tick / 1127) - 1) for tick in axes.get_yticks()]
+        assert hertz == pytest.approx([float(name.split()[1]) for name in names], abs=0.5)
+
+    def test_a_note_of_the_roll_is_above_its_sound(self):
+        """The whole chain: A4 from 1 s to 2 s."""
+        piece = Piece([{"pitch": 69, "start": 1.0, "end": 2.0}])
+        times = np.arange(3 * 44100) / 44100
+        wave = np.sin(2 * np.pi * 440 * times) * ((times >= 1) & (times < 2))
+        mel = audio.mel_spectrogram(wave)
+        axes = roll_and_spectrogram(piece, mel).axes[1]
+        (image,) = axes.images
+        left, right, bottom, top = image.get_extent()
+        rows, columns = np.nonzero(image.get_array() > -6)
+        times = left + (columns + 0.5) * (right - left) / len(mel)
+        assert (times.min(), times.max()) == pytest.approx((1.0, 2.0), abs=0.03)
+        row = np.bincount(rows).argmax()
+        middle = bottom + (row + 0.5) * (top - bottom) / 128
+        assert 700 * (np.exp(middle / 1127) - 1) == pytest.approx(440, abs=10)
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ({"piece": Piece([])}, "`piece` must have at least one note."),
+            ({"prompt_end": -1}, "`prompt_end` must be in seconds and >= 0."),
+            ({"mel": np.ones(259)}, "`mel` must be finite magnitudes >= 0 of shape (frames, num_m"),
+            ({"mel": np.ones((259, 4), int)}, "`mel` must be finite magnitudes >= 0 of shape"),
+            ({"mel": np.ones((259, 0))}, "`mel` must be finite magnitudes >= 0 of shape"),
+            ({"mel": -np.ones((259, 4))}, "`mel` must be finite magnitudes >= 0 of shape"),
+            ({"mel": np.full((259, 4), np.nan)}, "`mel` must be finite magnitudes >= 0 of shape"),
+            ({"mel": np.full((259, 4), np.inf)}, "`mel` must be finite magnitudes >= 0 of shape"),
+            ({"mel": "a.wav"}, "`mel` must be finite magnitudes >= 0 of shape"),
+            ({"mel": np.ones((200, 4))}, "`mel` must last as long as the piece. Received: 4.6 s"),
+            ({"sample_rate": 96000}, "`mel` must last as long as the piece. Received: 2.8 s of"),
+        ],
+    )
+    def test_bad_arguments(self, arguments, sentence):
+        with pytest.raises(ValueError) as caught:
+            roll_and_spectrogram(**({"piece": five_notes(), "mel": self.mel} | arguments))
+        assert str(caught.value).startswith(sentence)
+
+
 class TestLearningCurve:
     HISTORY = {"loss": [3.0, 2.0, 1.5], "val_loss": [3.1, 2.2, 2.4]}
 
@@ -274,7 +396,11 @@ def draw_curve(path):
     return learning_curve({"loss": [2.0, 1.0]}, path)
 
 
-@pytest.mark.parametrize("draw", [draw_roll, draw_curve])
+def draw_sound(path):
+    return roll_and_spectrogram(five_notes(), np.ones((259, 8)), path)
+
+
+@pytest.mark.parametrize("draw", [draw_roll, draw_curve, draw_sound])
 class TestSaving:
     def test_the_file_is_a_png_of_the_figure_at_150_dots_an_inch(self, draw, tmp_path):
         figure = draw(tmp_path / "new" / "picture.png")
@@ -328,6 +454,7 @@ def test_pyplot_has_no_open_figures_afterwards():
     before = matplotlib.pyplot.get_fignums()
     draw_roll(None)
     draw_curve(None)
+    draw_sound(None)
     assert matplotlib.pyplot.get_fignums() == before
 
 

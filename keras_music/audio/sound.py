@@ -1,4 +1,4 @@
-"""From a piece to sound: a waveform to listen to, or a .wav file.
+"""From a piece to a wave: recorded instruments where a synthesizer is installed, else sines.
 
 MIDI says which keys to press and not how they sound. A *soundfont* (.sf2) is a collection of
 recorded notes; a synthesizer picks a recording for each note, shifts it to the pitch, and adds
@@ -11,19 +11,13 @@ them all up. pretty_midi carries a small soundfont of the 128 General MIDI instr
 | fluidsynth   | `pip install pyfluidsynth`, the system's library  | the instruments     |
 | sines        | nothing                                           | a plain sine a note |
 
-`render` takes the first one that is there; `engine` says which one that is. To listen in a
-notebook:
+`render` takes the first one that is there; `engine` says which one that is.
 
-    wave = keras_music.audio.render(piece)
-    IPython.display.Audio(wave, rate=44100)
+Conventions: a wave is float32 of shape `(samples,)`, **mono**, within [-1, 1]. Its loudest sample
+is 1 dB below full scale (`PEAK`), however loud or soft the piece. It lasts `TAIL_SECONDS` longer
+than the piece, so that the last notes can fade. Sample rates are in Hz.
 
-Conventions: a wave is float32 of shape `(samples,)`, **mono**, within [-1, 1]: what
-`IPython.display.Audio`, `tf.signal` and spectrograms expect. Its loudest sample is 1 dB below
-full scale (`PEAK`), however loud or soft the piece. It lasts `TAIL_SECONDS` longer than the
-piece, so that the last notes can fade. Sample rates are in Hz.
-
-What this file does not do: no stereo, no effects, no playing through the loudspeaker, no
-compressed formats.
+What this file does not do: no stereo, no effects.
 
 References: the SoundFont 2.04 technical specification (E-mu, 2006); midirenderer
 (https://github.com/ryzhakar/midirenderer); `pretty_midi.Instrument.synthesize`, with our
@@ -41,7 +35,7 @@ import wave as wave_files
 
 import numpy as np
 
-from keras_music.midi import Piece, check_piece, midi_bytes, to_pretty_midi, write_atomically
+from keras_music.midi import check_piece, midi_bytes, to_pretty_midi
 
 PEAK = 10 ** (-1 / 20)  # of full scale, 0.891: louder would risk clipping in a player's resampler
 TAIL_SECONDS = 1.0
@@ -72,13 +66,14 @@ def render(piece, sample_rate=44100, instruments="auto", soundfont=None) -> np.n
         or damaged, or instruments were asked for and nothing here can play them.
 
     Example:
+      >>> from keras_music.midi import Piece
       >>> piece = Piece([{"pitch": 69, "start": 0.0, "end": 0.5}])
       >>> wave = render(piece, sample_rate=16000, instruments="sines")
       >>> wave.shape, wave.dtype.name, round(float(abs(wave).max()), 3)
       ((24000,), 'float32', 0.891)
     """
     check_piece(piece, needs_notes=True)
-    _check_sample_rate(sample_rate)
+    check_sample_rate(sample_rate)
     name = engine(instruments, soundfont)
     if name == "sines":
         wave = _render_sines(piece, sample_rate)
@@ -125,38 +120,6 @@ def engine(instruments="auto", soundfont=None) -> str:
         f"Received: {_what_is_missing(soundfont)}. Run `pip install midirenderer pretty_midi`, "
         'or use `instruments="sines"`.'
     )
-
-
-def write_wav(piece_or_wave, path, sample_rate=44100) -> pathlib.Path:
-    """Writes a piece, or a wave made by `render`, as a 16-bit PCM .wav file, whole or not at all.
-
-    Missing folders are made.
-
-    Args:
-      piece_or_wave: a `Piece`, which is rendered with `instruments="auto"`; or floats within
-        [-1, 1] of shape `(samples,)`, or `(samples, channels)` with 1 or 2 channels.
-      path: where to write.
-      sample_rate: in Hz, an integer from 8000 to 192000; of a wave, the rate it was made with.
-
-    Returns:
-      The path.
-
-    Raises:
-      OSError: the folder cannot be written to; the sentence says what to do.
-      ValueError: the piece or the wave is empty, or the wave is not what is asked for above.
-    """
-    _check_sample_rate(sample_rate)
-    if isinstance(piece_or_wave, Piece):
-        wave = render(piece_or_wave, sample_rate)
-    else:
-        wave = _check_wave(piece_or_wave)
-    buffer = io.BytesIO()
-    with wave_files.open(buffer, "wb") as file:
-        file.setnchannels(1 if wave.ndim == 1 else wave.shape[1])
-        file.setsampwidth(2)
-        file.setframerate(int(sample_rate))
-        file.writeframes(np.rint(wave * 32767).astype("<i2").tobytes())
-    return write_atomically(path, buffer.getvalue())
 
 
 def _render_midirenderer(piece, sample_rate, soundfont):
@@ -274,31 +237,10 @@ def _damaged_soundfont(soundfont, reason):
     )
 
 
-def _check_sample_rate(sample_rate):
+def check_sample_rate(sample_rate):
     is_integer = isinstance(sample_rate, int | np.integer) and not isinstance(sample_rate, bool)
     if not is_integer or not 8000 <= sample_rate <= 192000:
         raise ValueError(
             "`sample_rate` must be an integer from 8000 to 192000, in Hz. "
             f"Received: sample_rate={sample_rate!r}. Use 44100 if in doubt."
         )
-
-
-def _check_wave(wave):
-    """The wave as an array, or one sentence on what is wrong with it."""
-    wave = np.asarray(wave)
-    if wave.dtype.kind != "f" or not (wave.ndim == 1 or (wave.ndim == 2 and wave.shape[1] <= 2)):
-        raise ValueError(
-            "`piece_or_wave` must be a Piece or floats of shape (samples,) or (samples, 2). "
-            f"Received: {wave.dtype} of shape {wave.shape}. Make it with `render(piece)`."
-        )
-    if not wave.size:
-        raise ValueError(
-            "`piece_or_wave` must have at least one sample. Received: an empty wave. "
-            "Make it with `render(piece)`."
-        )
-    if not np.abs(wave).max() <= 1:  # written so that NaN is caught too
-        raise ValueError(
-            "`piece_or_wave` must lie within [-1, 1]. "
-            f"Received: a largest magnitude of {np.abs(wave).max()}. Divide by it."
-        )
-    return wave
