@@ -48,6 +48,11 @@ def number(value) -> str:
     return next(text for text in texts if not text.endswith("."))
 
 
+def plural(count, noun) -> str:
+    """`1 unit`, `2 units`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def signed(value) -> str:
     """A factor inside a sum: a negative one stands in brackets."""
     text = number(value)

@@ -33,6 +33,7 @@ from keras_music.explain.calculation import (
     array,
     explained,
     number,
+    plural,
     signed,
 )
 from keras_music.explain.layers import activated, weighted_sums
@@ -70,7 +71,7 @@ def rnn_cell(x, h, kernel, recurrent_kernel, bias=None, *, show=True) -> Explana
     weights = _weights(kernel, recurrent_kernel, bias, 1, sizes)
     steps, new = _rnn_step(x, (h,), *weights)
     return explained(
-        f"RNN cell: {len(h)} units",
+        f"RNN cell: {plural(len(h), 'unit')}",
         [*_given({"x": x, "h": h}, weights), *steps],
         new[0],
         "keras.layers.SimpleRNNCell",
@@ -107,8 +108,9 @@ def gru_cell(
     h = array("h", h, "units", sizes=sizes)
     weights = _weights(kernel, recurrent_kernel, bias, 3, sizes, two_biases=reset_after)
     steps, new = _gru_step(x, (h,), *weights, reset_after)
+    when = "after" if reset_after else "before"
     return explained(
-        f"GRU cell: {len(h)} units, reset {'after' if reset_after else 'before'} the product",
+        f"GRU cell: {plural(len(h), 'unit')}, reset {when} the product",
         [*_given({"x": x, "h": h}, weights), *steps],
         new[0],
         "keras.layers.GRUCell",
@@ -143,7 +145,7 @@ def lstm_cell(x, h, c, kernel, recurrent_kernel, bias=None, *, show=True) -> Exp
     weights = _weights(kernel, recurrent_kernel, bias, 4, sizes)
     steps, new = _lstm_step(x, (h, c), *weights)
     return explained(
-        f"LSTM cell: {len(h)} units",
+        f"LSTM cell: {plural(len(h), 'unit')}",
         [*_given({"x": x, "h": h, "c": c}, weights), *steps],
         new,
         "keras.layers.LSTMCell",
@@ -205,7 +207,7 @@ def unfold(
     steps.append(Step("output", "h1, h2, ...", np.array(outputs), ("time", "units")))
     name = _LAYERS[cell]
     return explained(
-        f"{cell.upper()} unfolded over {len(x)} moments",
+        f"{cell.upper()} unfolded over {plural(len(x), 'moment')}",
         steps,
         np.array(outputs),
         f"keras.layers.{name}",

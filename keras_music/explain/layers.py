@@ -34,6 +34,7 @@ from keras_music.explain.calculation import (
     explained,
     number,
     numbers,
+    plural,
     signed,
     sum_of_products,
 )
@@ -89,7 +90,7 @@ def embedding(ids, table, *, show=True) -> Explanation:
     layer = keras.layers.Embedding(*table.shape, dtype="float64")
     layer.build()
     layer.set_weights([table])
-    title = f"embedding: {len(table)} tokens, {table.shape[1]} numbers each"
+    title = f"embedding: {plural(len(table), 'token')}, {plural(table.shape[1], 'number')} each"
     theirs = np.array(layer(ids))
     result = table[ids]
     return explained(
@@ -137,9 +138,9 @@ def dense(x, kernel, bias=None, activation=None, *, show=True) -> Explanation:
     )
     layer.build((None, len(x)))
     layer.set_weights([kernel] if bias is None else [kernel, bias])
-    title = f"dense: {kernel.shape[1]} output{'s' * (kernel.shape[1] > 1)} of {len(x)} inputs"
+    outputs_of, inputs = plural(kernel.shape[1], "output"), plural(len(x), "input")
     return explained(
-        title,
+        f"dense: {outputs_of} of {inputs}",
         [*given, sums, outputs],
         outputs.value,
         "keras.layers.Dense",
@@ -307,8 +308,9 @@ def attention_head(
             (numbers(weights @ values), f"first number of moment {last}: {mixed}"),
         ),
     ]
+    where = "back" if causal else "everywhere"
     return explained(
-        f"attention: {len(x)} moments, {'looking back' if causal else 'looking everywhere'}",
+        f"attention: {plural(len(x), 'moment')}, looking {where}",
         steps,
         weights @ values,
         "keras.layers.MultiHeadAttention",
