@@ -10,6 +10,8 @@ import tensorflow as tf
 import keras_music as km
 from keras_music.generation.rules import Rules
 from keras_music.generation.wishes import wish_rows
+from keras_music.tokenizers.event_grammar import EventGrammar
+from keras_music.tokenizers.vocabulary import SPECIAL, Tokenizer, Vocabulary
 
 ROOT = pathlib.Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("validity", ROOT / "benchmarks" / "validity.py")
@@ -78,6 +80,23 @@ def test_no_second_has_more_notes_than_the_ceiling(one_step):
         start = onsets(piece)[1]
         assert len(start) > 3
         assert (start[3:] - start[:-3] >= 1 - grid).all()
+
+
+@pytest.mark.parametrize(("ceiling", "num_notes"), [(1, 50), (3, 150), (8, 400)])
+def test_on_a_grid_as_many_notes_begin_as_the_ceiling_allows(ceiling, num_notes):
+    """The last voice's id ends the frame, and its note was counted as if it began with the next:
+    one voice with a ceiling of 1 sang at 0, 1.125 and 2.25 s instead of at 0, 1 and 2.
+    """
+    tokenizer = km.tokenizers.ChoraleTokenizer(num_voices=1)  # 8 steps a second
+    model = km.build_model(tokenizer.vocab_size, "gru", 4, units=4)
+    bias = 20.0 * (tokenizer.grammar.kind_of == "NOTE") - 20.0 * (np.arange(133) == 2)
+    model.layers[-1].bias.assign(bias)
+    piece = km.OneStep(model, tokenizer).generate(
+        num_tokens=400, seed=1, max_notes_per_second=ceiling
+    )
+    start = onsets(piece)[1]
+    assert len(start) == num_notes
+    assert (start[ceiling:] - start[:-ceiling] >= 1 - 1e-6).all()
 
 
 def by_part(one_step, row):
@@ -213,6 +232,21 @@ def test_an_export_without_the_grammar_takes_no_wishes(tmp_path):
     path = km.export(km.OneStep(model, tokenizer, use_grammar=False), tmp_path)
     with pytest.raises(ValueError, match="`max_repeats` must be asked of a model of music"):
         km.load(path).generate(num_tokens=3, max_repeats=1)
+
+
+def test_a_grammar_that_knows_no_pitches_takes_no_wishes():
+    """Intervals are no pitches: wishes were taken, and the ids were the same with and without."""
+
+    class Melody(Tokenizer):
+        table = Vocabulary([*SPECIAL, ("INTERVAL", -12, 12), ("LENGTH", 1, 4)])
+        follows = {"START": ("INTERVAL",), "INTERVAL": ("LENGTH",), "LENGTH": ("INTERVAL", "END")}
+        grammar = EventGrammar(table, follows, {"END": ("END",)}, step_seconds={"": 0.125})
+
+    one_step = km.OneStep(km.build_model(Melody().vocab_size, "gru", 4, units=4), Melody())
+    assert not one_step.takes_wishes
+    with pytest.raises(ValueError, match="whose tokens name pitches. Received: one of a Melody"):
+        one_step.generate_tokens([1], num_tokens=3, max_repeats=1)
+    assert one_step.generate_tokens([1], num_tokens=8).tokens[0, 1] in range(3, 28)
 
 
 def test_text_has_no_key():

@@ -28,10 +28,11 @@ TINY = float(np.finfo(np.float32).tiny)
 class Generated(typing.NamedTuple):
     """What a generator wrote, one row a prompt.
 
-    tokens: int32 (batch, time), prompts included, padded with 0; length: int32 (batch,), ids of
-    each row, prompt included; log_prob: float32 (batch,), the summed log-probability of what was
-    drawn, in the distribution from which it was drawn (what grammar and wishes leave, after
-    temperature, top-k and top-p).
+    Attributes:
+      tokens: int32 (batch, time), prompts included, padded with 0.
+      length: int32 (batch,), ids of each row, prompt included.
+      log_prob: float32 (batch,), the summed log-probability of what was drawn, in the distribution
+        from which it was drawn (what grammar and wishes leave, after temperature, top-k, top-p).
     """
 
     tokens: np.ndarray
@@ -81,7 +82,9 @@ class Generator:
           What the tokenizer decodes (a `Piece` or a str), prompt included; a list for a list.
 
         Raises:
-          ValueError: a control is out of range, or the prompt cannot be encoded.
+          ValueError: a control is out of range, the prompt cannot be encoded, or something is
+            wished of a model that takes no wishes.
+          TypeError: there is no such wish.
         """
         many = is_many(prompt)
         written = self.generate_tokens(
@@ -124,16 +127,17 @@ class Generator:
         if wishes and not self.takes_wishes:
             raise ValueError(
                 f"`{next(iter(wishes))}` must be asked of a model of music that was built with the "
-                "grammar of its tokenizer. Received: one of a "
-                f"{type(self.tokenizer).__name__}, without. Leave it out."
+                "grammar of its tokenizer, and whose tokens name pitches. Received: one of a "
+                f"{type(self.tokenizer).__name__}, which is not. Leave it out."
             )
         controls |= wish_rows(rows, **wishes) if wishes else {}
         return self._generate(prompts, controls)
 
     @property
     def takes_wishes(self):
-        """Whether there is a grammar, through which wishes work."""
-        return hasattr(self.tokenizer, "grammar")
+        """Whether there is a grammar that knows which ids begin which pitch: wishes need it."""
+        grammar = getattr(self.tokenizer, "grammar", None)
+        return grammar is not None and bool((grammar.onset_of >= 0).any())
 
     @property
     def start_id(self):
@@ -207,6 +211,11 @@ def is_many(prompt):
     if not hasattr(prompt, "__getitem__"):
         return False
     return not (len(prompt) and isinstance(prompt[0], numbers.Real))
+
+
+def is_text(tokenizer):
+    """Whether its served prompts and answers are strings."""
+    return hasattr(tokenizer, "encode_in_graph")
 
 
 def _seed_rows(seed, num_rows):

@@ -55,6 +55,7 @@ class OneStep(Generator):
         (batch, time, vocab_size): Embedding, recurrent layers, Dense and others that treat each
         moment by itself. It is used as it is; training it further changes what is generated.
       tokenizer: the tokenizer with which it was trained.
+      use_grammar: whether the tokenizer's grammar, if it has one, is obeyed. Default: True.
 
     Raises:
       ValueError: a layer cannot be stepped, or the sizes of model and tokenizer differ.
@@ -125,7 +126,7 @@ class OneStep(Generator):
           num_tokens, top_k: int32 (batch,); temperature, top_p: float32 (batch,);
           seed: int64 (batch,).
           weights: what `weights()` returned; None computes them.
-          controls: what `rules` says, a dict of tensors, or None.
+          controls: wishes as `rules` describes them, a dict of tensors, or None.
 
         Returns:
           tokens int32 (batch, time), length int32 (batch,), log_prob float32 (batch,).
@@ -143,8 +144,15 @@ class OneStep(Generator):
             "remaining": tf.maximum(stop - position, 1),
         }
 
+        controls = self._rules(controls).controls  # with what follows from them alone, made once
         run = functools.partial(
-            self._run, prompt, stop, by_position, weights=weights, sampler=sampler
+            self._run,
+            prompt,
+            stop,
+            by_position,
+            weights=weights,
+            sampler=sampler,
+            controls=controls,
         )
         if controls is not None:
             ids, log_probs = run(num_steps=1, may_filter=sampler.any_filter, controls=controls)
@@ -156,9 +164,7 @@ class OneStep(Generator):
             )
         return _pieces(ids, log_probs, prompt_length, stop, self._end)
 
-    def _run(
-        self, prompt, stop, by_position, *, num_steps, weights, sampler, may_filter, controls=None
-    ):
+    def _run(self, prompt, stop, by_position, *, weights, sampler, controls, num_steps, may_filter):
         """All turns of the loop, of so many steps each.
 
         Args:

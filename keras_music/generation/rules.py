@@ -42,19 +42,31 @@ class Rules:
       tokenizer: if it has a `grammar`, that decides; otherwise all ids but `PAD` and `START` may
         come at any time.
       controls: a dict of int32 tensors with the names above, or None.
+        The loop gives what was made of them before it, the attribute `controls`.
       use_grammar: False leaves the grammar out.
+
+    Attributes:
+      controls: the wishes, and what follows from them alone: `fits`, bool (batch, vocab_size),
+        which ids begin no note or one that is in the key and the range.
     """
 
     def __init__(self, tokenizer, controls=None, *, use_grammar=True):
         grammar = getattr(tokenizer, "grammar", None) if use_grammar else None
         self.grammar = grammar and grammar.in_graph
+        if controls and "fits" not in controls:
+            names = ("pitch_classes", "lowest_pitch", "highest_pitch")
+            is_wanted = wished_pitches(*(controls[name] for name in names))
+            free = tf.ones_like(is_wanted[:, :1])  # for all ids that begin no note
+            columns = self.grammar.onset_of % 129
+            fits = tf.gather(tf.concat([is_wanted, free], axis=1), columns, axis=1)
+            controls = controls | {"fits": fits}
         self.controls = controls
         self.never = np.isin(
             np.arange(tokenizer.vocab_size), [0, getattr(tokenizer, "start_id", None) or 0]
         )
 
     def start(self, batch_size):
-        """The state before the first id."""
+        """The state before the first id, of so many rows: a dict of tensors."""
         state = self.grammar.start(batch_size) if self.grammar else {}
         if self.controls:
             state |= {
@@ -91,9 +103,10 @@ class Rules:
         if self.controls:
             pitch = tf.gather(self.grammar.onset_of, ids)
             begins = pitch >= 0
-            ages = state["ages"] + self.grammar.seconds(state, ids)[:, None]
-            later = tf.concat([ages[:, 1:], tf.zeros_like(ages[:, :1])], axis=1)
-            new["ages"] = tf.where(begins[:, None], later, ages)
+            # First the note begins, then time passes: on a grid the last voice brings both.
+            later = tf.concat([state["ages"][:, 1:], tf.zeros_like(state["ages"][:, :1])], axis=1)
+            ages = tf.where(begins[:, None], later, state["ages"])
+            new["ages"] = ages + self.grammar.seconds(state, ids)[:, None]
             here = self._here(state) & (begins & ~self.grammar.is_drum(state))[:, None]
             times = tf.where(pitch[:, None] == state["pitch"], state["times"] + 1, 1)
             new["pitch"] = tf.where(here, pitch[:, None], state["pitch"])
@@ -102,25 +115,17 @@ class Rules:
 
     def _wanted(self, state):
         """Which ids the wishes allow, bool (batch, vocab_size)."""
-        wishes = self.controls
-        pitch = tf.range(128)
-        in_key = tf.gather(wishes["pitch_classes"] > 0, pitch % 12, axis=1)  # (batch, 128)
-        in_range = pitch >= wishes["lowest_pitch"][:, None]
-        in_range &= pitch <= wishes["highest_pitch"][:, None]
+        wishes, onset_of = self.controls, self.grammar.onset_of
         here = tf.cast(self._here(state), tf.int32)  # (batch, parts)
         last, times = (tf.reduce_sum(state[k] * here, 1)[:, None] for k in ("pitch", "times"))
         most = wishes["max_repeats"][:, None]
-        is_repeated = (most > 0) & (times >= most) & (pitch == last)
-        is_fine = (in_key & in_range & ~is_repeated) | self.grammar.is_drum(state)[:, None]
-        free = tf.ones_like(is_fine[:, :1])
-        # The last column stands for all ids that begin no note.
-        by_pitch = tf.concat([is_fine, free], axis=1)
-        is_fine = tf.gather(by_pitch, self.grammar.onset_of % 129, axis=1)
+        is_repeated = (most > 0) & (times >= most) & (onset_of == last)
+        is_fine = (wishes["fits"] & ~is_repeated) | self.grammar.is_drum(state)[:, None]
         ceiling = wishes["max_notes_per_second"]
         age = tf.gather(state["ages"], MOST_NOTES - tf.maximum(ceiling, 1), batch_dims=1)
         age = tf.where(ceiling > 0, age, SECOND)[:, None]
         leads, seconds = self.grammar.leads(state)
-        asks = leads | (self.grammar.onset_of >= 0)
+        asks = leads | (onset_of >= 0)
         return is_fine & (~asks | (age + tf.where(leads, seconds, 0.0) >= SECOND))
 
     def _here(self, state):

@@ -85,13 +85,12 @@ class Sampler:
         Args:
           logits: float32 (batch, vocab_size); -inf for ids that must not be drawn.
           points: float32 (batch, 1).
-          may_filter: whether top-k and top-p are heeded: True, False, or a bool tensor ().
+          may_filter: whether top-k and top-p are heeded.
         """
         scaled = (logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / self.divisor
-        if tf.is_tensor(may_filter):
-            scaled = tf.cond(may_filter, lambda: self._filtered(scaled), lambda: scaled)
-        elif may_filter:
-            scaled = self._filtered(scaled)
+        if may_filter:
+            is_kept = kept(scaled, self.top_k, self.top_p) | ~self.filters[:, None]
+            scaled = tf.where(is_kept, scaled, -float("inf"))
         line = tf.cumsum(tf.exp(scaled), axis=-1)  # (batch, vocab_size)
         total = line[:, -1:]
         # A point is below 1, so below the end of the line, also after rounding: an id exists.
@@ -99,20 +98,6 @@ class Sampler:
         # NaN scores give NaN, and whoever drew can see that the network is broken.
         log_prob = tf.gather(scaled, ids, batch_dims=1) - tf.math.log(total[:, 0])
         return ids, log_prob * self.has_choice
-
-    def _filtered(self, scaled):
-        is_kept = kept(scaled, self.top_k, self.top_p) | ~self.filters[:, None]
-        return tf.where(is_kept, scaled, -float("inf"))
-
-
-def scale(logits, temperature):
-    """Logits divided by the temperature, the best of each row at 0; (batch, vocab_size).
-
-    >>> scale(tf.constant([[2.0, 1.0]]), tf.constant([0.5])).numpy().tolist()
-    [[0.0, -2.0]]
-    """
-    best = tf.reduce_max(logits, axis=-1, keepdims=True)
-    return (logits - best) / tf.maximum(temperature, MIN_TEMPERATURE)[:, None]
 
 
 def kept(logits, top_k, top_p):
