@@ -140,6 +140,25 @@ def test_wishes_go_to_the_server(stand_in):
         Client(stand_in.url, "shakespeare").generate("RO", max_repeats=1)
 
 
+def test_wishes_are_asked_of_a_model_that_takes_them():
+    """A model of music that was exported without its grammar has no `generate_controlled`: once it
+    was asked for, and the answer was "Serving signature name ... not found".
+    """
+    for names in (["generate"], ["generate", "generate_controlled"]):
+        about = {"tokenizer_json": MUSIC.to_json(), "card_json": json.dumps({"signatures": names})}
+        described = json.dumps({"predictions": [about]}).encode()
+        answer = {"tokens": [1, 63], "length": 2, "log_prob": -0.5}
+        answered = json.dumps({"predictions": [answer]}).encode()
+        with script(answered, describe=[described, answered]) as (url, asked):
+            client = Client(url, "m")
+            if "generate_controlled" in names:
+                assert client.generate_tokens(num_tokens=1, max_repeats=1).length == [2]
+                continue
+            with pytest.raises(ValueError, match="`max_repeats` must be asked of a model of music"):
+                client.generate(max_repeats=1)
+            assert number_of(asked, "generate") == 0
+
+
 # --- What a server answers ------------------------------------------------------------------------
 
 MANY = {

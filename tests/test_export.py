@@ -456,6 +456,10 @@ def test_bad_values_are_refused_inside_the_graph_with_a_sentence(music, text):
             ("max_repeats", [1, 1], "`max_repeats` must have as many rows as `prompt`"),
         ]
     ]
+    # Once only Python refused a key without a pitch in the range; the server answered with waits.
+    no_c = {"lowest_pitch": np.array([61], np.int32), "highest_pitch": np.array([62], np.int32)}
+    no_c |= wishes | no_c | {"pitch_classes": np.eye(12, dtype=np.int32)[:1]}
+    cases.append(("generate_controlled", no_c, "`pitch_classes` must leave a pitch from `lowest_p"))
     answers = cpp_loader.run_in_fresh_process(music[1], [case[:2] for case in cases])
     unknown = {"prompt": ["abc!"]} | controls(1)
     answers += cpp_loader.run_in_fresh_process(text[1], [("generate", unknown)])

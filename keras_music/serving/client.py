@@ -39,7 +39,14 @@ import urllib.parse
 import numpy as np
 
 from keras_music import tokenizers
-from keras_music.generation.generator import FLOAT_MAX, Generated, Generator, is_many, pad_rows
+from keras_music.generation.generator import (
+    FLOAT_MAX,
+    Generated,
+    Generator,
+    is_many,
+    is_text,
+    pad_rows,
+)
 from keras_music.serving.rest import BusyError, NotFoundError, Rest, clean
 
 
@@ -95,6 +102,11 @@ class Client(Generator):
         """The model card of the version that is asked: data, split, loss, limits."""
         return self._with_version(lambda version, card: card)
 
+    @property
+    def takes_wishes(self):
+        """Whether the version that is asked serves `generate_controlled`."""
+        return "generate_controlled" in self.card.get("signatures", [])
+
     @functools.wraps(Generator.generate_tokens)
     def generate_tokens(self, *args, **kwargs):
         with self._rest.one_call():
@@ -115,7 +127,7 @@ class Client(Generator):
           ValueError: the model writes text, or what `generate` refuses.
         """
         with self._rest.one_call():
-            if _is_text(self.tokenizer):
+            if is_text(self.tokenizer):
                 raise ValueError(
                     "`generate_midi` must be asked of a model that writes music. "
                     f"Received: {self.name!r}, which writes text. Use `generate`."
@@ -126,7 +138,7 @@ class Client(Generator):
         return files if is_many(prompt) else files[0]
 
     def _generate(self, prompts, controls):
-        if _is_text(self.tokenizer):
+        if is_text(self.tokenizer):
             column = [self.tokenizer.decode(ids) for ids in prompts]
         else:
             column = pad_rows(prompts).tolist()  # the rows of a request must have one length
@@ -192,6 +204,7 @@ class Client(Generator):
         with self._rest.reading("`tokenizer_json` and `card_json`"):
             text = _of(str, rows[0]["tokenizer_json"])
             card = _of(dict, json.loads(rows[0]["card_json"]))
+            _of(list, card.get("signatures", []))
         theirs = tokenizers.from_json(text, f"{self.name!r}, version {version}, on {self.url}")
         if self._tokenizer is None:
             self._tokenizer = theirs
@@ -258,14 +271,8 @@ def _midi_file(text):
     return data
 
 
-def _is_text(tokenizer):
-    return hasattr(tokenizer, "encode_in_graph")
-
-
 def _difference(mine, theirs):
-    """How two tokenizers differ, in words; empty if they do not."""
-    if mine == theirs:
-        return ""
+    """How two tokenizers that are not equal differ, in words."""
     if type(mine) is not type(theirs):
         return f"a {type(mine).__name__}, where the server has a {type(theirs).__name__}"
     words = []

@@ -31,10 +31,16 @@ import tensorflow as tf
 
 from keras_music import tokenizers
 from keras_music.arguments import whole_number
-from keras_music.generation.generator import MAX_NUM_TOKENS, Generated, Generator, pad_rows
+from keras_music.generation.generator import (
+    MAX_NUM_TOKENS,
+    Generated,
+    Generator,
+    is_text,
+    pad_rows,
+)
 from keras_music.generation.onestep import OneStep
 from keras_music.serving.lint import check_saved_model
-from keras_music.serving.signatures import Signatures, is_text
+from keras_music.serving.signatures import Signatures, signature_names
 from keras_music.serving.warmup import self_test, warmup_requests, write_warmup
 
 UNFINISHED = ".exporting-"  # how the name of a folder begins that is still being written
@@ -185,6 +191,7 @@ def _card_json(one_step, max_num_tokens, card):
         "tokenizer": type(one_step.tokenizer).__name__,
         "vocab_size": one_step.tokenizer.vocab_size,
         "max_num_tokens": max_num_tokens,
+        "signatures": signature_names(one_step),
         "tensorflow": tf.__version__,
     }
 

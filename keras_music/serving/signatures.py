@@ -18,9 +18,10 @@ do (`row` may hold any number): only so do REST's row form and a server's batchi
 
 In `step`, states of zeros start a row. First come the network's (they travel as float32), then one
 that counts the ids that were fed, so that stepping with one seed draws exactly what `generate`
-draws (in a model of another precision, nearly so), then those of the grammar. `step` does not know
-how many ids will follow, so it makes no room to close what sounds: near its end a piece of
-`generate` differs.
+draws (in a model of another precision, nearly so), then those of the grammar. With programs one of
+these holds over 16,500 keys a row, up to 16,642: as JSON 50 kB of zeros and more, each way. `step`
+does not know how many ids will follow, so it makes no room to close what sounds: near its end a
+piece of `generate` differs.
 
 A server compares neither shapes nor values with anything. So each input is checked in the graph
 and refused with INVALID_ARGUMENT and a sentence that names it; `num_tokens` and the prompt have a
@@ -35,9 +36,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_music.generation.rules import Rules
+from keras_music.generation.generator import is_text
+from keras_music.generation.rules import Rules, wished_pitches
 from keras_music.generation.sampling import sample, uniforms
-from keras_music.generation.wishes import MOST_NOTES
+from keras_music.generation.wishes import MOST_NOTES, WISHES
 from keras_music.serving.smf import tokens_to_midi
 
 CONTROLS = [
@@ -46,12 +48,9 @@ CONTROLS = [
     tf.TensorSpec([None], tf.float32, name="top_p"),
     tf.TensorSpec([None], tf.int64, name="seed"),
 ]
-WISHES = [
-    tf.TensorSpec([None, 12], tf.int32, name="pitch_classes"),
-    tf.TensorSpec([None], tf.int32, name="lowest_pitch"),
-    tf.TensorSpec([None], tf.int32, name="highest_pitch"),
-    tf.TensorSpec([None], tf.int32, name="max_notes_per_second"),
-    tf.TensorSpec([None], tf.int32, name="max_repeats"),
+WISH_SPECS = [
+    tf.TensorSpec([None, 12] if name == "pitch_classes" else [None], tf.int32, name=name)
+    for name in WISHES
 ]
 
 
@@ -94,11 +93,11 @@ class Signatures:
             "score": [_spec("tokens", [None, None], tf.int32)],
             "describe": [_spec("row", [None], tf.int32)],
         }
-        if self.rule_states:
-            inputs["generate_controlled"] = [*inputs["generate"], *WISHES]
+        inputs["generate_controlled"] = [*inputs["generate"], *WISH_SPECS]
         functions = {
             name: tf.function(_by_name(getattr(self, name), specs)).get_concrete_function(*specs)
             for name, specs in inputs.items()
+            if name in signature_names(self.one_step)
         }
         return functions | {"serving_default": functions["generate"]}
 
@@ -124,7 +123,7 @@ class Signatures:
         return answer
 
     def generate_controlled(self, **inputs):
-        wishes = {spec.name: inputs.pop(spec.name) for spec in WISHES}
+        wishes = {name: inputs.pop(name) for name in WISHES}
         return self.generate(**inputs, wishes=wishes)
 
     def step(self, token, temperature, top_k, top_p, seed, **states):
@@ -229,6 +228,12 @@ class Signatures:
         )
 
 
+def signature_names(one_step):
+    """What is served of a generator, sorted; `serving_default` is `generate`."""
+    names = ["describe", "generate", "score", "step"]
+    return sorted(names + (["generate_controlled"] if one_step.takes_wishes else []))
+
+
 def _spec(name, shape, dtype):
     return tf.TensorSpec(shape, dtype, name=name)
 
@@ -242,11 +247,6 @@ def _by_name(function, specs):
         return function(**_rows(specs, inputs))
 
     return served
-
-
-def is_text(tokenizer):
-    """Whether prompts and answers are strings."""
-    return hasattr(tokenizer, "encode_in_graph")
 
 
 def _check(condition, message, shown=None):
@@ -275,13 +275,20 @@ def _check_controls(temperature, top_k, top_p, seed=None):
 def _check_wishes(pitch_classes, lowest_pitch, highest_pitch, max_notes_per_second, max_repeats):
     is_flag = (pitch_classes == 0) | (pitch_classes == 1)
     is_range = (lowest_pitch >= 0) & (lowest_pitch <= highest_pitch) & (highest_pitch <= 127)
+    has_class = tf.reduce_any(pitch_classes == 1, 1)
+    has_pitch = tf.reduce_any(wished_pitches(pitch_classes, lowest_pitch, highest_pitch), 1)
     ceiling = max_notes_per_second
     return [
         _check(is_flag, "`pitch_classes` must hold 0 and 1 only, for C, C sharp ... B"),
-        _check(tf.reduce_any(pitch_classes == 1, 1), "`pitch_classes` must hold a 1 in each row"),
+        _check(has_class, "`pitch_classes` must hold a 1 in each row"),
         _check(
             is_range,
             "`lowest_pitch` and `highest_pitch` must be from 0 to 127, the lowest first",
+            tf.stack([lowest_pitch, highest_pitch]),
+        ),
+        _check(
+            has_pitch | ~has_class | ~is_range,
+            "`pitch_classes` must leave a pitch from `lowest_pitch` to `highest_pitch`",
             tf.stack([lowest_pitch, highest_pitch]),
         ),
         _check(
