@@ -112,7 +112,7 @@ class Augmentation:
         Raises:
           ValueError: the tokenizer has no rows for what shall be changed.
         """
-        table = tokenizer.table
+        table = getattr(tokenizer, "table", None)  # without one the checks below say so
         ids = tf.convert_to_tensor(ids, tf.int32)
         if self.semitones:
             self._check_kinds("semitones", tokenizer, PITCHES)

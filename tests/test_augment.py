@@ -501,6 +501,21 @@ def test_a_vocabulary_without_such_tokens(augmentation, tokenizer, piece, senten
         km.make_dataset([piece], tokenizer, seed=0, augment=augmentation)
 
 
+def test_a_tokenizer_without_a_table():
+    """One that has only `encode`, `decode`, `vocab_size`, `save` got an AttributeError."""
+
+    class Words:
+        vocab_size = 2
+
+        def encode(self, text):
+            return np.ones(len(text), np.int32)
+
+    for wanted in ({"semitones": 2}, {"stretch": 0.1}, {"velocity_bins": 1}):
+        augment, (name,) = Augmentation(**wanted), wanted
+        with pytest.raises(ValueError, match=f"`{name}` needs a vocabulary with.*with Words, whi"):
+            km.make_dataset(["la le"], Words(), seed=0, augment=augment)
+
+
 @pytest.mark.parametrize(
     ("arguments", "received"),
     [
