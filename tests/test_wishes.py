@@ -16,7 +16,8 @@ def test_keys_have_names():
     assert classes("A harmonic minor") == [0, 2, 4, 5, 8, 9, 11]
     assert classes("F# major") == [1, 3, 5, 6, 8, 10, 11]
     assert classes("Bb minor") == [0, 1, 3, 5, 6, 8, 10]
-    assert classes(" a   minor ") == classes("A minor")
+    assert classes(" a   minor ") == classes("A Minor") == classes("A minor")
+    assert classes("bB HARMONIC minor") == classes("Bb harmonic minor")
     assert classes("Cb major") == [1, 3, 4, 6, 8, 10, 11]
     assert classes([0, 4, 7]) == [0, 4, 7]
     assert classes({11}) == [11]

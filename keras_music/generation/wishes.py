@@ -138,7 +138,7 @@ def _classes(wish):
 
 def _scale(name):
     """'A minor' -> its pitch classes; empty if the name is none."""
-    tonic, _, scale = " ".join(name.split()).partition(" ")
+    tonic, _, scale = " ".join(name.lower().split()).partition(" ")
     letter, accidental = tonic[:1].upper(), tonic[1:]
     if letter not in LETTERS or accidental not in ACCIDENTALS or scale not in SCALES:
         return set()
