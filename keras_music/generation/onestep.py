@@ -154,14 +154,12 @@ class OneStep(Generator):
             sampler=sampler,
             controls=controls,
         )
-        if controls is not None:
-            ids, log_probs = run(num_steps=1, may_filter=sampler.any_filter, controls=controls)
-        else:  # sorting costs more than all the rest: there is a loop without it
-            ids, log_probs = tf.cond(
-                sampler.any_filter,
-                lambda: run(num_steps=1, may_filter=True),
-                lambda: run(num_steps=STEPS_AT_ONCE, may_filter=False),
-            )
+        # Sorting costs more than all the rest: there is a loop without it.
+        ids, log_probs = tf.cond(
+            sampler.any_filter,
+            lambda: run(num_steps=1, may_filter=True),
+            lambda: run(num_steps=STEPS_AT_ONCE, may_filter=False),
+        )
         return _pieces(ids, log_probs, prompt_length, stop, self._end)
 
     def _run(self, prompt, stop, by_position, *, weights, sampler, controls, num_steps, may_filter):
