@@ -23,15 +23,14 @@ without.
 
 import argparse
 import os
-import statistics
 import tempfile
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
 import tensorflow as tf
+from timing import in_turn
 
 import keras_music as km
 from keras_music.generation.wishes import wish_rows
@@ -157,18 +156,6 @@ def torch_loop(num_tokens):
             return torch.stack(written, dim=1).numpy()
 
     return run
-
-
-def in_turn(sides, rounds):
-    """Median seconds of each side; the sides take turns, the first turn is not counted."""
-    seconds = {name: [] for name in sides}
-    for turn in range(rounds + 1):
-        for name, side in sides.items():
-            started = time.perf_counter()
-            side()
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def main(num_tokens, rounds, batches):

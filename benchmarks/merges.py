@@ -22,11 +22,8 @@ import argparse
 import importlib.util
 import math
 import os
-import sys
 import time
 
-# The first entry is this folder, where a file has the name of Hugging Face's `tokenizers`.
-sys.path.pop(0)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras

@@ -41,8 +41,8 @@ def test_validity():
 
 
 @pytest.mark.slow
-def test_tokenizers():
-    lines = printed("tokenizers", "--num-pieces", "2", "--rounds", "1")
+def test_encoding():
+    lines = printed("encoding", "--num-pieces", "2", "--rounds", "1")
     pattern = rf"^(\w+) +(-|\w+) +\d+ +{RATIO} +{RATIO} +\d+ +{RATIO}$"
     rows = {row[0]: row[1:] for row in re.findall(pattern, lines, re.MULTILINE)}
     beside = {name: row[0] for name, row in rows.items()}

@@ -1,6 +1,6 @@
 """How fast do tokenizers read and write? Pieces a second, beside MidiTok, measured side by side.
 
-    python benchmarks/tokenizers.py
+    python benchmarks/encoding.py
 
 Corpus: Bach's chorales, written as MIDI files into a temporary folder, all voices on one track, so
 that both sides make one sequence of each. Encoding starts from what each library keeps in memory,
@@ -24,13 +24,9 @@ import dataclasses
 import importlib.util
 import os
 import pathlib
-import statistics
-import sys
 import tempfile
-import time
 
-# The first entry is this folder. MidiTok imports Hugging Face's `tokenizers`, not this file.
-sys.path.pop(0)
+from timing import in_turn
 
 import keras_music as km
 
@@ -55,18 +51,6 @@ def pairs():
         "note": (ours.NoteTokenizer(), miditok.TSD(config(25, 8))),
         "chorale": (ours.ChoraleTokenizer(), None),
     }
-
-
-def in_turn(sides, rounds):
-    """Median seconds of each side; the sides take turns, the first turn is not counted."""
-    seconds = {name: [] for name in sides}
-    for turn in range(rounds + 1):
-        for name, side in sides.items():
-            started = time.perf_counter()
-            side()
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def our_sides(tokenizer, paths):
