@@ -9,7 +9,9 @@ below, which shares no code with the grammar, and counted:
 
     orphans    releases of what does not sound: NOTE_OFF, PEDAL_OFF, HOLD
     hanging    notes that are never released, or pressed again before they are, or have no length
-    dropped    tokens that no note, tempo or bar comes of, such as a velocity without a note
+    dropped    velocities and positions that no note (or tempo) follows, programs without a note or
+               a change, lengths without a pitch, time signatures not after BAR, what stands outside
+               a whole frame of voices, PAD; a wait that nothing follows is none
     longer     notes that end where they begin, so that a decoder must make them longer
     backwards  positions that are not later in their bar, or not inside it
 
@@ -94,7 +96,7 @@ def note_faults(tokens, tokenizer):
     """Notes with lengths: `STEP`s from note to note, or bars and positions."""
     count, program, until = collections.Counter(), 0, {}
     beat = getattr(tokenizer, "steps_per_beat", 0)
-    bar_start = bar_length = 4 * beat
+    bar_length = 4 * beat
     bar_start, now, position, pitch, before = -bar_length, 0, 0, None, "START"
     for kind, value in [*tokens, ("END", 0)]:
         count["dropped"] += before == "POSITION" and kind in ("POSITION", "BAR", "END")

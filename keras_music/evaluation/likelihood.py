@@ -113,8 +113,11 @@ def nats_per_frame(losses, targets, tokenizer) -> float:
     which keys sound; ours also says who sings, and whether a note is struck again.
 
     Args:
-      losses, targets: nats and ids, of one shape, as `token_losses` gives.
+      losses, targets: nats (float32) and ids (int32), of one shape, as `token_losses` gives.
       tokenizer: the `ChoraleTokenizer` of these ids.
+
+    Returns:
+      Nats a frame, a float.
 
     Raises:
       ValueError: the tokenizer has no frames, or there is no token of a voice.
