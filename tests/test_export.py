@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ if not sys.platform.startswith("linux"):  # there TensorFlow brings the C++ libr
     except ImportError as error:
         pytest.skip(str(error), allow_module_level=True)
 
+ROOT = pathlib.Path(__file__).parents[1]
 TEXT = km.tokenizers.CharTokenizer("abcdefghijklmnopqrstuvwxyz :é\n")
 MUSIC = km.tokenizers.PerformanceTokenizer(velocity_bins=4)
 PIECE = km.Piece(
@@ -500,3 +502,88 @@ def test_errors_of_export_and_load(text, tmp_path):
     (tmp_path / "copy" / "1" / "assets.extra" / "tokenizer.json").unlink()
     with pytest.raises(ValueError, match="was not exported by keras_music. There is no tokenizer"):
         km.load(tmp_path / "copy")
+
+
+def copy_of_chorales(folder):
+    shutil.copytree(ROOT / "saved_models" / "chorales" / "1", folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        km.tokenizers.RemiTokenizer(),
+        km.tokenizers.CharTokenizer("ab"),
+        km.tokenizers.PerformanceTokenizer,
+        "x",
+    ],
+)
+def test_a_tokenizer_of_another_model_is_refused(tokenizer):
+    """Its ids were read by the wrong table: a piece came out, of other notes."""
+    with pytest.raises(ValueError, match="`tokenizer` must be the one with which the model was"):
+        km.load(ROOT / "saved_models" / "chorales", tokenizer=tokenizer)
+
+
+def test_a_tokenizer_file_that_was_edited_is_refused(tmp_path):
+    folder = copy_of_chorales(tmp_path / "1")
+    path = folder / "assets.extra" / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"velocity_bins": 32}))
+    with pytest.raises(ValueError, match="with which the model was trained, Perf.* with 391"):
+        km.load(folder)
+
+
+@pytest.mark.parametrize("card", ["{}", "null", "[]", '{"max_num_tokens": "x"}'])
+def test_a_damaged_card_is_refused(card, tmp_path):
+    """It was loaded, and `generate` ended in a KeyError."""
+    folder = copy_of_chorales(tmp_path / "1")
+    (folder / "assets.extra" / "model_card.json").write_text(card)
+    with pytest.raises(ValueError, match="is damaged: model_card.json does not say `tokenizer`"):
+        km.load(folder)
+
+
+class Own:
+    """The least that a tokenizer of one's own has."""
+
+    vocab_size = 10
+    text = "{}"
+
+    def encode(self, piece):
+        return np.array([1, 3])
+
+    def decode(self, ids):
+        return list(ids)
+
+    def save(self, path):
+        if self.text:
+            pathlib.Path(path).write_text(self.text)
+
+
+def test_a_tokenizer_of_ones_own_is_given_to_load(tmp_path):
+    """The sentence said that the file was damaged, and to export it again."""
+    path = km.export(km.OneStep(km.build_model(10, units=8), Own()), tmp_path)
+    with pytest.raises(TypeError, match=r"tokenizer Own, which is not.*`load\(path, tokenizer="):
+        km.load(path)
+    assert len(km.load(path, tokenizer=Own()).generate("x", num_tokens=5)) == 2 + 5
+
+
+def test_a_tokenizer_whose_save_writes_nothing(tmp_path):
+    """The sentence blamed the disk."""
+    own = Own()
+    own.text = ""
+    with pytest.raises(ValueError, match="`tokenizer.save.path.` must write a file.*Own.save"):
+        km.export(km.OneStep(km.build_model(10, units=8), own), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_class_of_a_tokenizer_is_no_tokenizer():
+    with pytest.raises(ValueError, match="`tokenizer` must be the tokenizer with which the model"):
+        km.OneStep(km.build_model(10, units=8), Own)
+
+
+@pytest.mark.parametrize("ids", [[1.5, 2.0], [1, 99], [-3, 1], []])
+def test_ids_of_a_tokenizer_of_ones_own_are_checked(ids):
+    own = Own()
+    own.encode = lambda piece: np.array(ids)
+    one_step = km.OneStep(km.build_model(10, units=8), own)
+    with pytest.raises(ValueError, match="`tokenizer.encode` must give one row of whole numbers"):
+        one_step.generate("x", num_tokens=4)

@@ -159,7 +159,16 @@ class Generator:
             return np.array([self.start_id], np.int32)
         if isinstance(prompt, list | tuple) or hasattr(prompt, "__array__"):
             return self._check_ids(prompt)
-        ids = np.asarray(self.tokenizer.encode(prompt), np.int32)
+        ids = np.asarray(self.tokenizer.encode(prompt))
+        vocab_size = self.tokenizer.vocab_size
+        are_ids = ids.ndim == 1 and len(ids) and ids.dtype.kind in "iu"
+        if not are_ids or not ((ids >= 0) & (ids < vocab_size)).all():
+            raise ValueError(
+                "`tokenizer.encode` must give one row of whole numbers from 0 to "
+                f"{vocab_size - 1}, one or more. Received: {ids.tolist()!r:.200}. Correct the "
+                "tokenizer."
+            )
+        ids = ids.astype(np.int32)
         return ids[:-1] if len(ids) > 1 and ids[-1] == self.end_id else ids
 
     def _check_ids(self, prompt):
@@ -203,7 +212,7 @@ def pad_rows(rows):
 
 def is_many(prompt):
     """Whether this is a list of prompts, and not one prompt (of ids, perhaps)."""
-    if isinstance(prompt, str) or prompt is None:
+    if isinstance(prompt, str | dict) or prompt is None:
         return False
     if hasattr(prompt, "__array__"):
         array = np.asarray(prompt)

@@ -34,10 +34,12 @@ the graph, every row has its own controls, and state is an argument.
 from __future__ import annotations
 
 import functools
+import reprlib
 
 import numpy as np
 import tensorflow as tf
 
+from keras_music.arguments import whole_number
 from keras_music.generation.generator import PAD, Generated, Generator, pad_rows
 from keras_music.generation.network import Network
 from keras_music.generation.rules import Rules
@@ -70,11 +72,12 @@ class OneStep(Generator):
     """
 
     def __init__(self, model, tokenizer, *, use_grammar=True):
-        if not hasattr(tokenizer, "vocab_size"):
+        if isinstance(tokenizer, type) or not hasattr(tokenizer, "vocab_size"):
             raise ValueError(
                 "`tokenizer` must be the tokenizer with which the model was trained. "
-                f"Received: {type(tokenizer).__name__}."
+                f"Received: {reprlib.repr(tokenizer)}."
             )
+        whole_number("tokenizer.vocab_size", tokenizer.vocab_size, 2)
         self.model = model
         self.tokenizer = tokenizer
         self.use_grammar = use_grammar

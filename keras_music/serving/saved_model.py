@@ -110,7 +110,8 @@ def load(path, tokenizer=None) -> LoadedModel:
 
     Raises:
       FileNotFoundError: there is no exported model.
-      ValueError: it was not exported by this package.
+      TypeError: it was exported with a tokenizer of another package, and none is given.
+      ValueError: it was not exported by this package, is damaged, or the tokenizer is another.
     """
     path = pathlib.Path(path).expanduser()
     if not (path / "saved_model.pb").is_file():
@@ -137,12 +138,24 @@ class LoadedModel(Generator):
         self.path = pathlib.Path(path)
         extra = self.path / "assets.extra"
         try:
+            self.card = _read_card(extra / "model_card.json")
+            if tokenizer is None and self.card["tokenizer"] not in tokenizers.__all__:
+                raise TypeError(
+                    f"{self.path} was exported with the tokenizer {self.card['tokenizer']}, which "
+                    "is not one of this package's. Give it: `load(path, tokenizer=...)`."
+                )
             self.tokenizer = tokenizer or tokenizers.load(extra / "tokenizer.json")
-            self.card = json.loads((extra / "model_card.json").read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise ValueError(f"{self.path} was not exported by keras_music. {error}") from None
         except ValueError as error:
             raise ValueError(f"{self.path} is damaged: {error} Copy or export it again.") from None
+        vocab_size = getattr(self.tokenizer, "vocab_size", None)
+        if isinstance(self.tokenizer, type) or vocab_size != self.card["vocab_size"]:
+            raise ValueError(
+                f"`tokenizer` must be the one with which the model was trained, "
+                f"{self.card['tokenizer']} with {self.card['vocab_size']} ids. Received: "
+                f"{tokenizer or self.tokenizer!r} with {vocab_size}."
+            )
         try:
             self._loaded = tf.saved_model.load(str(self.path))  # it must outlive its signatures
         except (OSError, IndexError, tf.errors.OpError) as error:
@@ -177,6 +190,16 @@ class LoadedModel(Generator):
             prompt=prompt, **{name: tf.constant(value) for name, value in controls.items()}
         )
         return Generated(*[answer[name].numpy() for name in Generated._fields])
+
+
+def _read_card(path):
+    """The model card, which says all that is asked of it below."""
+    card = json.loads(path.read_text(encoding="utf-8"))
+    kinds = {"tokenizer": str, "vocab_size": int, "max_num_tokens": int}
+    for name, kind in kinds.items():
+        if not isinstance(card, dict) or not isinstance(card.get(name), kind):
+            raise ValueError(f"{path.name} does not say `{name}`.")
+    return card
 
 
 def _card_json(one_step, max_num_tokens, card):
@@ -218,6 +241,11 @@ def _write(one_step, folder, max_num_tokens, card):
     extra = folder / "assets.extra"
     extra.mkdir()
     one_step.tokenizer.save(extra / "tokenizer.json")
+    if not (extra / "tokenizer.json").is_file():
+        raise ValueError(
+            "`tokenizer.save(path)` must write a file. Received: a tokenizer whose `save` wrote "
+            f"none. Correct {type(one_step.tokenizer).__name__}.save."
+        )
     (extra / "model_card.json").write_text(card, encoding="utf-8")
     about = {
         "tokenizer_json": (extra / "tokenizer.json").read_text(encoding="utf-8"),
