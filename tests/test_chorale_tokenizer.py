@@ -110,6 +110,12 @@ def decoded(text, **arguments):
                -   .   -   .
                .   55  -   .""",
         ),
+        (  # as long but for a rounding error: the nearer
+            [(0, 60, 0.15, 0.325), (0, 62, 0.325, 0.5), (1, 50, 0.175, 0.275),
+             (1, 52, 0.275, 0.375)],
+            """.   .   .  .
+               62  52  .  .""",
+        ),
     ],
 )  # fmt: skip
 def test_encode(notes, table):
@@ -131,6 +137,11 @@ def test_tracks_are_voices_by_number_or_else_in_their_order():
         ),
         ([(0, 60, 0, 0.25), (0, 64, 0, 0.25), (0, 67, 0, 0.25)], "67 64 . 60"),
         ([(0, 60, 0, 0.25), (0, 64, 0, 0.25)], "64 . . 60"),
+        (  # also a chord of which one note is shorter than half a step
+            [(0, 60, 0, 0.1), (0, 64, 0, 0.5)],
+            """64 . . 60
+               -  . . .""",
+        ),
         (  # five at once: the fourth from above is lost
             [(track, 60 + track, 0, 0.25) for track in range(5)],
             "64 63 62 60",

@@ -757,6 +757,8 @@ def test_defaults_order_and_types():
     }
     holes = Piece([note(60, 0, 1, velocity=3), note(61, 0, 1)])
     assert holes.notes["velocity"].tolist() == [3, 80]
+    twins = Piece([note(60, 0, 2, track=0), note(60, 0, 1, track=1), note(60, 0, 1, track=0)])
+    assert rows(twins.notes, "end", "track") == [(1.0, 0), (1.0, 1), (2.0, 0)]
 
 
 def test_an_empty_piece():

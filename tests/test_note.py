@@ -279,6 +279,19 @@ def test_very_long_rows_do_not_overflow():
     assert notes_of(tokenizer.decode(ids), tokenizer) == [(60, place, place + 1, 80)]
 
 
+def test_late_notes_of_one_pitch_are_not_taken_for_early_ones_of_another():
+    """Two of one pitch after 2**20 steps overlap; one of the next pitch stands near the start."""
+    tokenizer = NoteTokenizer(max_step=10000, max_duration=10000, velocity_bins=0)
+    words = "STEP_2500 PITCH_61 DURATION_1" + 104 * " STEP_10000" + " STEP_6076 PITCH_60 "
+    words = [*words.split(), "DURATION_10000", "STEP_5000", "PITCH_60", "DURATION_1"]
+    ids = np.array([tokenizer.vocabulary.index(word) for word in words], np.int32)
+    late = 2**20
+    expected = [(60, late, late + 5000, 80), (60, late + 5000, late + 5001, 80)]
+    expected.append((61, 2500, 2501, 80))
+    assert walk(tokenizer, ids) == notes_of(tokenizer.decode(ids), tokenizer) == expected
+    assert list(of_graph(tokenizer, ids[np.newaxis])) == [expected]
+
+
 # Properties
 
 TIMES = st.floats(0, 20)

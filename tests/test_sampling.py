@@ -74,6 +74,12 @@ def test_temperature():
     assert draw(logits, 0.999, 1e-30)[0] == [0]
 
 
+def test_without_temperature_the_best_wins_by_any_margin_and_at_no_price():
+    """Also one that is hardly better; of equals the first, and there was no choice all the same."""
+    assert draw([[0.99, 1.0]], 0.0, 0.0) == ([1], [0.0])
+    assert draw([[0.0, 1.0, 1.0]], 0.999, 0.0) == ([1], [0.0])
+
+
 def test_forbidden_ids_are_never_drawn():
     logits = [[-np.inf, 3.0, -np.inf, 1.0, -np.inf]] * 1000
     for temperature in (0.0, 0.3, 1.0, 100.0, 1e30):

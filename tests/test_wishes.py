@@ -54,6 +54,13 @@ def test_each_row_may_wish_for_itself():
     assert wish_rows(2, pitch_range=np.array([60, 72]))["lowest_pitch"].tolist() == [60, 60]
 
 
+def test_a_range_holds_both_its_ends():
+    """One pitch is a range too; and the highest alone may be what a key leaves."""
+    one = wish_rows(1, pitch_classes=[0], pitch_range=(60, 60))
+    assert one["lowest_pitch"].tolist() == one["highest_pitch"].tolist() == [60]
+    assert wish_rows(1, pitch_classes=[0], pitch_range=(61, 72))["highest_pitch"].tolist() == [72]
+
+
 @pytest.mark.parametrize(
     ("wish", "says"),
     [
