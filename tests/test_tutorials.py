@@ -17,9 +17,24 @@ ROOT = pathlib.Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
-def run_tutorial(name, folder):
-    return subprocess.run(
-        [sys.executable, ROOT / "tutorials" / name],
+# Runs the script as it stands; then its exercises once more, with the answers given as arguments.
+RUNNER = """
+import json, re, runpy, sys
+
+script, tries = sys.argv[1], json.loads(sys.argv[2])
+names = runpy.run_path(script, run_name="__main__")
+cells = re.split(r"^# %%.*$", open(script, encoding="utf-8").read(), flags=re.MULTILINE)
+exercises = [cell for cell in cells if "km.explain.check(" in cell]
+for answers in tries:
+    for cell, answer in zip(exercises, answers, strict=True):
+        exec(cell.replace("...  # your answer", answer), dict(names))
+"""
+
+
+def run_tutorial(name, folder, right, wrong):
+    """What the script prints. Its three exercises must know right answers from wrong ones."""
+    printed = subprocess.run(
+        [sys.executable, "-c", RUNNER, ROOT / "tutorials" / name, json.dumps([right, wrong])],
         cwd=folder,
         env=os.environ | {"MPLBACKEND": "agg"},
         check=True,
@@ -27,6 +42,19 @@ def run_tutorial(name, folder):
         text=True,
         timeout=1200,
     ).stdout
+    said = re.findall(r"^exercise (\d): (no answer yet|right!|not yet)", printed, re.MULTILINE)
+    assert said == [
+        (str(number), words)
+        for words in ("no answer yet", "right!", "not yet")
+        for number in (1, 2, 3)
+    ]
+    assert re.search(r"^done in \d+ s", printed, re.MULTILINE)
+    return printed
+
+
+def check_pictures(folder, *names):
+    for name in names:
+        assert (folder / "out" / name).read_bytes().startswith(b"\x89PNG")
 
 
 def losses_in(printed):
@@ -35,8 +63,44 @@ def losses_in(printed):
     return {name: float(re.search(rf"^{name} +([\d.]+)$", printed, re.M)[1]) for name in names}
 
 
+def test_layers_by_hand(tmp_path):
+    """Every number of the lecture stands there."""
+    printed = run_tutorial(
+        "00_layers_by_hand.py",
+        tmp_path,
+        right=["0", "5.883", "z * h + (1 - z) * c"],
+        wrong=["-1", "5.8", "(1 - z) * h + z * c"],
+    )
+    for line in (
+        "2·(-1) + 3·(-2) + 1·0.5 = -7.5",
+        "tanh(-7.5) = -0.999999",
+        "2·(-1) + 3·(-2) + (-1)·0.5 = -8.5",
+        "2·0.5 + 3·0.5 + (-1)·1 = 1.5",
+        "tanh(1.5) = 0.905148",
+        "2·(-1) + 3·(-2) + (-1)·0.5 + (-1)·1 + 1·2 = -7.5",
+        "2·0.5 + 3·0.5 + (-1)·1 + (-1)·(-1) + 1·(-0.5) = 2",
+        "tanh(2) = 0.964028",
+    ):
+        assert line in printed
+    pictures = ("embedding", "activations", "dense", "softmax", "rnn_cell", "unfold", "gru_cell")
+    check_pictures(tmp_path, *(f"{p}.png" for p in (*pictures, "lstm_cell", "attention")))
+
+
 def test_shakespeare(tmp_path):
-    printed = run_tutorial("01_shakespeare.py", tmp_path)
+    printed = run_tutorial(
+        "01_shakespeare.py",
+        tmp_path,
+        right=[
+            "np.exp(scores / 0.5) / np.exp(scores / 0.5).sum()",
+            "one_step.generate('ROMEO:', num_tokens=250, top_k=1, seed=5)",
+            "np.log(their_tokenizer.vocab_size)",
+        ],
+        wrong=[
+            "probabilities",
+            "one_step.generate('ROMEO:', num_tokens=250, seed=5)",
+            "np.log(tokenizer.vocab_size)",
+        ],
+    )
     losses = losses_in(printed)
     assert losses["model"] < 1.8 < 3 < losses["repeat the last token"]
     before, fair = re.search(
@@ -47,12 +111,21 @@ def test_shakespeare(tmp_path):
     text = (tmp_path / "out" / "shakespeare.txt").read_text()
     assert text.startswith("ROMEO:\n")
     assert len(re.findall(r"^[A-Z][A-Z ]+:$", text, re.M)) >= 2  # it has learned to name speakers
-    assert (tmp_path / "out" / "shakespeare.png").read_bytes().startswith(b"\x89PNG")
+    check_pictures(tmp_path, "shakespeare.png", "characters.png", "next_character.png")
     assert (tmp_path / "out" / "shakespeare" / "1" / "saved_model.pb").is_file()
 
 
 def test_bach_chorales(tmp_path):
-    printed = run_tutorial("02_bach_chorales.py", tmp_path)
+    printed = run_tutorial(
+        "02_bach_chorales.py",
+        tmp_path,
+        right=[
+            "1",
+            "359 * 64 + 4 * (64 * 256 + 256 * 256 + 256) + 257 * 359",
+            "np.exp(losses['model'])",
+        ],
+        wrong=["20", "model.count_params()", "losses['model']"],
+    )
     losses = losses_in(printed)
     assert losses["model"] < 1.3 < 4 < losses["repeat the last token"] < losses["uniform"]
     assert re.search(r"loaded in a new process, it writes the same \d+ notes", printed)
@@ -64,8 +137,7 @@ def test_bach_chorales(tmp_path):
     assert all(30 <= note.pitch <= 90 for note in new)
     with wave.open(str(out / "chorale.wav")) as sound:
         assert sound.getnframes() / sound.getframerate() >= max(note.end for note in notes) - 0.1
-    for name in ("chorale.png", "learning_curve.png"):
-        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    check_pictures(tmp_path, "example.png", "chorale.png", "learning_curve.png")
     card = json.loads((out / "saved_model" / "1" / "assets.extra" / "model_card.json").read_text())
     held_out = card["held-out loss (nats a token)"]
     assert held_out["model"] == pytest.approx(losses["model"], abs=1e-3)
@@ -76,7 +148,20 @@ def test_serving(tmp_path, monkeypatch):
     out = tmp_path / "out"
     with serve({"bach": out / "bach"}) as url:
         monkeypatch.setenv("KERAS_MUSIC_SERVING_URL", url)
-        printed = run_tutorial("06_serving.py", tmp_path)
+        printed = run_tutorial(
+            "06_serving.py",
+            tmp_path,
+            right=[
+                "[variable.value for variable in model.variables]",
+                "sum((byte & 127) << 7 * i for i, byte in enumerate(reversed(data)))",
+                "ask('score', tokens=drawn)['log_prob'].sum()",
+            ],
+            wrong=[
+                "model",
+                "int.from_bytes(data)",
+                "ask('generate', prompt=[[1]], num_tokens=[300], **controls)['log_prob'][0]",
+            ],
+        )
     for sentence in (
         "a number always had a model behind it",
         "our export has no problem",
@@ -98,8 +183,7 @@ def test_serving(tmp_path, monkeypatch):
         assert sound.getnframes() / sound.getframerate() >= max(note.end for note in notes) - 0.1
     (row,) = json.loads((out / "request.json").read_text())["instances"]
     assert set(row) == {"prompt", "num_tokens", "temperature", "top_k", "top_p", "seed"}
-    for name in ("served.png", "latency.png"):
-        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    check_pictures(tmp_path, "learning_curve.png", "folder.png", "served.png", "latency.png")
     ratios = re.findall(r"^ *(\d+) +[\d,]+ +[\d,]+ +([\d.]+) \(", printed, re.M)
     assert [size for size, _ in ratios] == ["1", "16", "64"]
     assert float(ratios[0][1]) > 1  # with one row the loop in Python costs more than the work

@@ -5,15 +5,14 @@
 # guess the next character, and in about two minutes it spells, it knows that a speaker's name
 # stands in capitals before a colon, and it writes lines in something that looks like English.
 #
-# The script writes `out/shakespeare.txt`, `out/shakespeare.png` (the learning curve) and
-# `out/shakespeare/1/`, a SavedModel that TensorFlow Serving can serve.
+# The script writes `out/shakespeare.txt`, `out/shakespeare.png` (the learning curve), two small
+# pictures, and `out/shakespeare/1/`, a SavedModel that TensorFlow Serving can serve.
 #
 # You need Python and school mathematics, no deep learning. It takes about two minutes on two CPU
 # cores; no GPU, and no download beyond pip. It follows TensorFlow's text-generation tutorial, on
 # Keras 3, and measures what it learns on text that it has never seen.
 
 # %%
-# In Colab, clone the repository first and run: %pip install -e ".[tutorials]"
 import os
 import pathlib
 import time
@@ -24,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 import keras_music as km
 
@@ -61,6 +61,22 @@ print("and back:  ", repr(tokenizer.decode(by_hand)))
 print(f"{tokenizer.vocab_size} tokens: {''.join(vocabulary[3:])!r}")
 
 # %% [markdown]
+# Not all of them are equally frequent. Whoever has counted them can already guess better than
+# whoever has not; that is one of the predictors that the network will have to beat.
+
+# %%
+ids = tokenizer.encode(train[0])
+counts = np.bincount(ids, minlength=tokenizer.vocab_size)
+order = np.argsort(-counts)
+figure = Figure(figsize=(10, 2.6), layout="constrained")
+axes = figure.add_subplot()
+axes.bar(range(len(order)), counts[order] / counts.sum(), color=km.plots.BLUE)
+axes.set_xticks(range(len(order)), [repr(vocabulary[i])[1:-1] for i in order], fontsize=8)
+axes.set(title="how often each character comes", ylabel="share", xlim=(-1, 50.5))
+figure.savefig(out / "characters.png")
+figure
+
+# %% [markdown]
 # ## 3. Questions and answers
 #
 # The network asks itself one question everywhere: *which character comes next?* So a window of 100
@@ -68,7 +84,6 @@ print(f"{tokenizer.vocab_size} tokens: {''.join(vocabulary[3:])!r}")
 
 # %%
 SEQUENCE_LENGTH, BATCH_SIZE = 100, 64
-ids = tokenizer.encode(train[0])
 windows = [
     ids[start : start + SEQUENCE_LENGTH + 1]
     for start in range(0, len(ids) - SEQUENCE_LENGTH, SEQUENCE_LENGTH)
@@ -186,8 +201,15 @@ if not difference < 1e-4:
 
 # %%
 probabilities = np.exp(scores) / np.exp(scores).sum()
-for number in np.argsort(-probabilities)[:4]:
+likely = np.argsort(-probabilities)[:12]
+figure = Figure(figsize=(7, 2.6), layout="constrained")
+axes = figure.add_subplot()
+axes.bar([repr(vocabulary[i]) for i in likely], probabilities[likely], color=km.plots.BLUE)
+axes.set(title="the next character after ROMEO:", ylabel="probability")
+figure.savefig(out / "next_character.png")
+for number in likely[:4]:
     print(f"{vocabulary[number]!r:8} {probabilities[number]:6.1%}")
+figure
 
 # %% [markdown]
 # ## 6. Let it write
@@ -253,13 +275,41 @@ if not same:
 #
 # ## Exercises
 #
-# 1. Write the temperature by hand: divide `scores` by 0.5 before the softmax. *Check:* the largest
-#    of the four probabilities above grows, and all of them still sum to 1.
-# 2. Draw with `top_k=1`. *Check:* it is the text of temperature 0, whatever the seed.
-# 3. Look at another language: `tunes = km.corpora.folk_tunes()` are melodies written as text. Print
-#    `tunes[0]`, make a `CharTokenizer(tunes)` and an untrained model for it. *Check:* its loss on
-#    the first batch of `km.make_dataset(tunes, ...)` is again close to ln(V), for another V.
+# Put your answer in place of the three dots, and run the cell again.
 #
+# 1. Write the temperature by hand: the probabilities that `scores` give at the temperature 0.5.
+
+# %%
+answer = ...  # your answer
+km.explain.check(
+    1,
+    answer,
+    lambda p: np.isclose(sum(p), 1) and np.allclose(np.log(p / p[0]), 2 * (scores - scores[0])),
+)
+
+# %% [markdown]
+# 2. Temperature 0 always takes the likeliest character. Write the same text with
+# `one_step.generate` and 250 tokens, but with temperature 1, any seed, and another control.
+
+# %%
+answer = ...  # your answer
+km.explain.check(2, answer, texts[0])
+
+# %% [markdown]
+# 3. Another language: folk tunes, written as text. Before you run anything: what will the loss of
+#    a network be that has not yet been trained on them?
+
+# %%
+tunes = km.corpora.folk_tunes()[:500]
+print(tunes[0])
+their_tokenizer = km.tokenizers.CharTokenizer(tunes)
+their_inputs, their_targets = next(iter(km.make_dataset(tunes, their_tokenizer)))
+untrained = km.build_model(their_tokenizer.vocab_size)
+their_loss = float(loss(their_targets, untrained(their_inputs)))
+answer = ...  # your answer
+km.explain.check(3, answer, their_loss, tolerance=0.005)
+
+# %% [markdown]
 # ## References
 #
 # - A. Karpathy, *The Unreasonable Effectiveness of Recurrent Neural Networks* (2015).

@@ -17,7 +17,6 @@
 # roll dice with its own probabilities, write down the result, read that, and go on: it composes.
 
 # %%
-# In Colab, clone the repository first and run: %pip install -e ".[tutorials]"
 import json
 import os
 import pathlib
@@ -57,12 +56,18 @@ print(f"{len(train)} to learn from, {len(valid)} to watch the learning, {len(tes
 # ## 2. Tokens
 #
 # A piano would dictate a chorale like this: press these keys, wait, release those, press others.
-# That is all a *performance tokenizer* does. Here are the first notes of a chorale, once as a table
-# of notes (times in seconds) and once as tokens.
+# That is all a *performance tokenizer* does. Here are the first notes of a chorale:
+# as a picture, as sound, as a table of notes (times in seconds) and as tokens.
+
+# %%
+example = train[0]
+km.plots.piano_roll(example.crop(10.0), out / "example.png")
+
+# %%
+km.audio.player(example.crop(10.0))
 
 # %%
 tokenizer = km.tokenizers.PerformanceTokenizer(velocity_bins=0, program=19)  # 19 = church organ
-example = train[0]
 print(example)
 print(example.notes.head(8).to_string())
 ids = tokenizer.encode(example)
@@ -186,11 +191,8 @@ km.plots.piano_roll(
     title=f"{test[0].name}, continued by a GRU",
 )
 
-# %% [markdown]
-# In a notebook you can listen right here:
-#
-#     import IPython.display
-#     IPython.display.Audio("out/chorale.wav")
+# %%
+km.audio.player(out / "chorale.wav")  # in a notebook you can listen right here
 
 # %% [markdown]
 # ## 7. Take it away
@@ -238,14 +240,34 @@ print(f"{version}: loaded in a new process, it writes the same {len(piece)} note
 #
 # ## Exercises
 #
-# 1. Generate with `temperature=0` and then `temperature=1.5`. What does boredom look like in the
-#    piano roll, what does chaos? *Check:* with 0, two seeds give the same piece.
-# 2. Set `CELL` to `"rnn"` and to `"lstm"`. *Check:* `model.count_params()` is smallest
-#    for the RNN and largest for the LSTM; compare their held-out losses.
-# 3. Measure how surprising one held-out chorale is:
-#    `km.evaluation.model_loss(model, km.make_dataset(test[:1], tokenizer, SEQUENCE_LENGTH))`.
-#    *Check:* the mean over all test pieces, weighted by their tokens, is the ladder's last number.
+# Put your answer in place of the three dots, and run the cell again.
 #
+# 1. How many different continuations do the seeds 1 to 20 give at temperature 0? Guess, then look
+# at the piano roll of one.
+
+# %%
+rows = one_step.generate_tokens([prompt] * 20, 60, temperature=0, seed=list(range(1, 21)))
+answer = ...  # your answer
+km.explain.check(1, answer, len({tuple(row) for row in rows.tokens.tolist()}))
+
+# %% [markdown]
+# 2. An LSTM has four blocks of weights where the GRU has three, and one bias for each unit of a
+#    block where the GRU has two. How many numbers has this network with an LSTM of 256 units?
+
+# %%
+answer = ...  # your answer
+other = km.build_model(tokenizer.vocab_size, cell="lstm", embedding_dim=64, units=UNITS)
+km.explain.check(2, answer, other.count_params(), tolerance=0)
+
+# %% [markdown]
+# 3. A loss of ln(n) is the surprise of somebody who hesitates between n equally likely tokens.
+#    Between how many does this network hesitate, on chorales that it has never seen?
+
+# %%
+answer = ...  # your answer
+km.explain.check(3, answer, lambda n: abs(np.log(n) - losses["model"]) < 0.01)
+
+# %% [markdown]
 # ## References
 #
 # - S. Oore and others, *This Time with Feeling: Learning Expressive Musical Performance* (2018).

@@ -13,7 +13,6 @@
 # on two CPU cores; no GPU, and no download beyond pip.
 
 # %%
-# In Colab, clone the repository first and run: %pip install -e ".[tutorials]"
 import json
 import os
 import pathlib
@@ -62,9 +61,13 @@ model.compile(
     keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(6e-3, EPOCHS * len(train_ds))),
     keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0),
 )
-model.fit(train_ds, epochs=EPOCHS, shuffle=False, verbose=2)  # the pipeline shuffles
+history = model.fit(train_ds, epochs=EPOCHS, shuffle=False, verbose=2)  # the pipeline shuffles
 loss = km.evaluation.model_loss(model, km.make_dataset(valid, tokenizer, 64))
-print(f"held-out loss {loss:.2f} nats a token; knowing nothing: {np.log(tokenizer.vocab_size):.2f}")
+nothing = np.log(tokenizer.vocab_size)
+print(f"held-out loss {loss:.2f} nats a token; knowing nothing: {nothing:.2f}")
+km.plots.learning_curve(
+    history, out / "learning_curve.png", {"knowing nothing": nothing, "held out, at the end": loss}
+)
 
 # %% [markdown]
 # A server looks into the model's folder once a second and serves the subfolder with the highest
@@ -99,9 +102,15 @@ ABOUT = {
     "model_card.json": "data, loss, limits, for people",
     "tf_serving_warmup_requests": "what the server asks itself at its start",
 }
-for file in sorted(f for f in version.rglob("*") if f.is_file()):
+files = sorted(file for file in version.rglob("*") if file.is_file())
+for file in files:
     name = file.relative_to(version).as_posix()
     print(f"{name:40} {file.stat().st_size:9,} bytes  {ABOUT.get(file.name, '')}")
+figure = Figure(figsize=(7, 2.4), layout="constrained")
+axes = figure.add_subplot(xscale="log", xlabel="bytes")
+axes.barh([file.name for file in files], [f.stat().st_size for f in files], color=km.plots.BLUE)
+figure.savefig(out / "folder.png", dpi=150)
+figure
 
 # %% [markdown]
 # ## 2. What it can be asked
@@ -204,6 +213,9 @@ for first, last, meaning in [
     (32, 36, f"wait {midi[32]}; key {midi[34]} goes down with velocity {midi[35]}"),
 ]:
     print(f"{midi[first:last].hex(' '):24} {meaning}")
+
+# %%
+km.audio.player(tokenizer.decode(tokens))  # the tokens; the file's own sound follows below
 
 # %% [markdown]
 # Before each message stands how many ticks to wait. Of a byte's 8 bits 7 count; the top one says
@@ -400,13 +412,54 @@ figure  # a notebook shows it here
 #
 # ## Exercises
 #
-# 1. Mend the trap: `trap.weights = [v.value for v in model.variables]` in the place of
-#    `trap.model = model`. *Check:* `open_as_server` gives the scores of the model.
-# 2. Write the way back from bytes to a wait. *Check:* `00`, `7f`, `81 00` and `83 60` give 0, 127,
-#    128 and 480, and `variable_length` gives the bytes again.
-# 3. Ask `score` for the `tokens` of `generate`, drawn with `temperature=[1]` and `top_p=[1]`.
-#    *Check:* the sum of its `log_prob` after the prompt is nearly the `log_prob` of `generate`.
+# Put your answer in place of the three dots, and run the cell again.
 #
+# 1. Mend the trap: what must the module keep in the place of `model`, so that a server finds all
+#    weights? (`model.variables` are Keras' variables; each has TensorFlow's own in `.value`.)
+
+# %%
+
+
+def serves(kept):
+    mended = tf.Module()
+    mended.kept = kept
+    tf.saved_model.save(mended, str(out / "mended"), signatures=function)
+    try:
+        scores = open_as_server(out / "mended")("serving_default", tokens=ids)["scores"]
+    except tf.errors.FailedPreconditionError:
+        return False
+    return np.allclose(scores, model(ids), atol=1e-4)
+
+
+answer = ...  # your answer
+km.explain.check(1, answer, serves)
+
+# %% [markdown]
+# 2. The way back: how many ticks do the bytes say? (7 bits of each byte count.)
+
+# %%
+
+
+def ticks_of(data):
+    return ...  # your answer
+
+
+km.explain.check(2, ticks_of(variable_length(123_456)), 123_456, tolerance=0)
+
+# %% [markdown]
+# 3. The signature `score` gives the log-probability of each id of `tokens`, as the network alone
+#    sees it. Of the whole row below? (`generate` says more, because there the grammar has taken
+#    away what is forbidden before the dice fall, and releases what sounds at the end.)
+
+# %%
+controls = {"temperature": [1], "top_k": [0], "top_p": [1], "seed": [3]}
+drawn = ask("generate", prompt=[[1]], num_tokens=[300], **controls)["tokens"]
+scores = model(drawn[:, :-1])
+by_keras = keras.losses.sparse_categorical_crossentropy(drawn[:, 1:], scores, from_logits=True)
+answer = ...  # your answer
+km.explain.check(3, answer, -float(np.sum(by_keras)), tolerance=1e-2)
+
+# %% [markdown]
 # ## References
 #
 # - TensorFlow, *Using the SavedModel format*; TensorFlow Serving, *RESTful API*.
