@@ -209,6 +209,14 @@ def test_cells_and_their_unfolding_are_keras(sizes, name, use_bias):
     compare(page, layer(x[None], initial_state=[keras.ops.array(s[None]) for s in states])[0])
 
 
+def test_a_chaotic_network_is_no_error():
+    """Over 50 moments rounding grew to 1e-4, and the page told its reader to report a fault."""
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(3, 300)), rng.normal(size=(100, 300))
+    page = km.explain.unfold(rng.normal(size=(60, 3)), *weights, cell="gru", show=False)
+    assert page.difference < 1e-9
+
+
 @few
 @given(SIZES, st.booleans())
 def test_attention_is_keras(sizes, causal):

@@ -195,23 +195,22 @@ def unfold(
     extra = (reset_after,) if cell == "gru" else ()
     steps = [Step("x", "given", x, ("time", "features"))]
     steps += [Step(f"{n}0", "given", s, UNITS) for n, s in zip(names, states, strict=True)]
-    outputs, now = [], states
+    memory = [states]  # before each moment
     for t, features in enumerate(x):
-        _, now = step(features, now, *weights, *extra)
+        memory.append(step(features, memory[t], *weights, *extra)[1])
         before = ", ".join(f"{name}{t}" for name in names)
-        outputs.append(now[0])
-        for name, value in zip(names, now, strict=True):
+        for name, value in zip(names, memory[t + 1], strict=True):
             if t < MOST_MOMENTS:
                 formula = f"{cell}_cell(x[{t}], {before})"
                 steps.append(Step(f"{name}{t + 1}", formula, value, UNITS))
-    steps.append(Step("output", "h1, h2, ...", np.array(outputs), ("time", "units")))
-    name = _LAYERS[cell]
+    outputs = np.array([now[0] for now in memory[1:]])
+    steps.append(Step("output", "h1, h2, ...", outputs, ("time", "units")))
     return explained(
         f"{cell.upper()} unfolded over {plural(len(x), 'moment')}",
         steps,
-        np.array(outputs),
-        f"keras.layers.{name}",
-        _keras_layer(cell, x, states, weights, reset_after),
+        outputs,
+        f"keras.layers.{_LAYERS[cell]}",
+        _keras_layer(cell, x, memory[:-1], weights, reset_after),
         drawings.unfold,
         show,
     )
@@ -392,9 +391,9 @@ def _keras_cell(cell, x, states, weights, reset_after=True):
     return tuple(np.array(state)[0] for state in new)
 
 
-def _keras_layer(cell, x, states, weights, reset_after):
-    """The outputs `(time, units)` as the layer of Keras computes them."""
-    layer = _in_keras(
-        _LAYERS[cell], cell, states, weights, x.shape[1], reset_after, return_sequences=True
-    )
-    return np.array(layer(x[None], initial_state=[s[None] for s in states]))[0]
+def _keras_layer(cell, x, memory, weights, reset_after):
+    """The outputs `(time, units)` as Keras computes them, each from our memory before it."""
+    layer = _in_keras(_LAYERS[cell], cell, memory[0], weights, x.shape[1], reset_after)
+    states = [np.array(moments) for moments in zip(*memory, strict=True)]
+    # A batch of moments: in one run, a chaotic network would let the rounding grow.
+    return np.array(layer(x[:, None], initial_state=states))
