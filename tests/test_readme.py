@@ -46,6 +46,7 @@ def test_the_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
             assert len(km.read_midi("out/new.mid")) > 100
             assert (tmp_path / "out" / "new.wav").stat().st_size > 1_000_000
     assert (tmp_path / "out" / "bach" / "1" / "saved_model.pb").is_file()
+    assert f"\n```\n{namespace['page'].text}\n```\n" in README  # as it is shown there
     try:
         cpp_loader.library_paths()
     except ImportError as error:
