@@ -195,6 +195,15 @@ km.plots.piano_roll(
 km.audio.player(out / "chorale.wav")  # in a notebook you can listen right here
 
 # %% [markdown]
+# A *spectrogram* shows what the ear gets: at each moment, how strong each frequency is. Below the
+# notes stand the sound that they made; over each note you see its overtones. The network has heard
+# nothing of this. It knows tokens only.
+
+# %%
+mel = km.audio.mel_spectrogram(km.audio.render(piece))
+km.plots.roll_and_spectrogram(piece, mel, out / "chorale_sound.png", prompt_end=prompt_end)
+
+# %% [markdown]
 # ## 7. Take it away
 #
 # `export` writes the generator as a SavedModel: graph and weights, without any Python. TensorFlow
