@@ -338,7 +338,7 @@ def test_models_that_cannot_be_stepped_are_refused():
         km.OneStep(sequential(gru, softmax), TOKENIZER)
     with pytest.raises(ValueError, match="`model` must be built"):
         km.OneStep(keras.Sequential([keras.layers.Embedding(30, 4), dense]), TOKENIZER)
-    with pytest.raises(ValueError, match="`tokenizer` must be the tokenizer .*NoneType"):
+    with pytest.raises(ValueError, match="`tokenizer` must be the tokenizer .*Received: None"):
         km.OneStep(build(), None)
     ids = keras.Input((None,), dtype="int32")
     functional = keras.Model(ids, keras.layers.Embedding(VOCAB_SIZE, VOCAB_SIZE)(ids))
