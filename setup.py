@@ -28,6 +28,7 @@ TEST = [
     "mido>=1.3",
     "nbclient>=0.10",
     "pytest>=8",
+    "pytest-xdist>=3.5",
     "ruff==0.17.*",  # one version, because formatting differs between versions
 ]
 
