@@ -137,9 +137,8 @@ def test_bach_chorales(tmp_path):
     assert all(30 <= note.pitch <= 90 for note in new)
     with wave.open(str(out / "chorale.wav")) as sound:
         assert sound.getnframes() / sound.getframerate() >= max(note.end for note in notes) - 0.1
-    check_pictures(
-        tmp_path, "example.png", "chorale.png", "chorale_sound.png", "learning_curve.png"
-    )
+    pictures = ("example", "batch", "learning_curve", "chorale", "chorale_sound")
+    check_pictures(tmp_path, *(f"{name}.png" for name in pictures))
     card = json.loads((out / "saved_model" / "1" / "assets.extra" / "model_card.json").read_text())
     held_out = card["held-out loss (nats a token)"]
     assert held_out["model"] == pytest.approx(losses["model"], abs=1e-3)

@@ -4,10 +4,11 @@
 # A network that writes music is a pile of school arithmetic: sums, products, and a curve that bends
 # them. Here you compute every layer of it on numbers so small that a pencil is enough, from the
 # embedding to the memory cells, and at the end you put them together into a network that says which
-# note comes next.
+# token comes next. The examples are those of the lecture *A.I. for Music: MIDI generation in deep
+# learning*; where a number on its slides is another, we say so.
 #
-# You need Python and school mathematics, no deep learning. It takes about half a minute; no GPU, no
-# download. Each section has three parts: the arithmetic in a line or two of NumPy, the same as a
+# You need Python and school mathematics, no deep learning. It takes some seconds; no GPU, no
+# download. Most sections have three parts: the arithmetic in a line or two of NumPy, the same as a
 # page with every step on it (`km.explain`), which is compared with the real layer of Keras before
 # it is shown, and a drawing. The drawings are also written to `out/`.
 
@@ -34,7 +35,9 @@ out.mkdir(exist_ok=True)
 #
 # A network reads numbers and nothing else. So music is first written as a sequence of *tokens*,
 # words like "press key 60", and every word has a number, its *id*. Here are four notes, as a table
-# (pitch 60 is the middle C; times in seconds), as tokens and as ids.
+# (pitch 60 is the middle C; times in seconds), as tokens and as ids. `NOTE_ON_60` presses the key
+# 60, `TIME_SHIFT_50` waits 50 hundredths of a second, `NOTE_OFF_60` lifts the key; `START` and
+# `END` open and close. (`velocity_bins=0`: how hard a key is struck is left out.)
 
 # %%
 melody = km.Piece(
@@ -56,18 +59,19 @@ km.audio.player(melody)
 # %% [markdown]
 # ## 2. Embedding: a token gets numbers of its own
 #
-# An id has no size: 62 is not "more" than 60. So a layer called *embedding* keeps a table with one
-# row for each token, and the ids only say which rows to take. Take three tokens, 0, 1 and 2, with
-# three numbers each:
+# An id has no size: 65 is not "more" than 63, and 308 is not even a key, but a wait. So a layer
+# called *embedding* keeps a table with one row for each token (of the whole *vocabulary*, as all
+# possible tokens are called), and the ids only say which rows to take. Take three tokens, 0, 1 and
+# 2, with three numbers each:
 
 # %%
-table = np.array([[0.1, -0.4, 0.5], [-0.4, 0.8, 1.2], [-0.4, -0.2, 0.7]])  # (vocab_size, 3)
+table = np.array([[0.1, -0.4, 0.5], [-0.4, 0.8, 1.2], [-0.4, -0.2, 0.7]])  # a row for each token
 print("token 2 is", table[2])
 print("tokens 1, 0, 1 are\n", table[[1, 0, 1]])
 
 # %% [markdown]
-# That is all. There is a second way to compute it, and it is the reason why the table can be
-# learned like every other weight: write the id as a row of zeros with a single 1 (*one-hot*) and
+# That is all. There is a second way to compute it, and it is the reason why training can change
+# the table like everything else: write the id as a row of zeros with a single 1 (*one-hot*) and
 # multiply it by the table. The page below does both. In it, `(time, vocab_size) = (3, 3)` is the
 # *shape*: how many numbers there are in each direction, and what the directions are called. `a @
 # b` is the product of two matrices: each row of a, times each column of b, summed.
@@ -82,7 +86,8 @@ page.draw(out / "embedding.png")
 # ## 3. Dense: a weighted sum of everything
 #
 # A *dense* (or *fully connected*) layer takes some numbers x and gives others. Each of its outputs
-# is a sum of all inputs, each input times a *weight*. The weights are what training changes.
+# is a sum of all inputs, each input times a *weight*. The weights are what training changes. (Most
+# layers also add one number of their own to each sum, the *bias*. Here it is 0 and left out.)
 
 # %%
 x = np.array([2, 3, 1])
@@ -95,7 +100,8 @@ print("by hand:", total, "  with NumPy:", x @ w)
 # machine check the numbers.)
 #
 # A sum of sums is again a sum: two such layers in a row could do nothing that one cannot do. So
-# each sum goes through a curve, the *activation*. Four are used everywhere:
+# each sum goes through a curve, the *activation*. Four are used everywhere. Two of them you may not
+# know: sigmoid(x) = 1 / (1 + e^-x), and tanh(x) = (e^x - e^-x) / (e^x + e^-x).
 
 # %%
 line = np.linspace(-4, 4, 161)
@@ -156,16 +162,21 @@ page.draw(out / "dense.png")
 scores = np.array([2.0, 1.0, 0.1])
 powers = np.exp(scores)
 probabilities = powers / powers.sum()
-print(
-    "probabilities:", probabilities.round(3), "  loss if token 0 comes:", -np.log(probabilities[0])
-)
+print("probabilities:", probabilities.round(3))
+print("loss if token 0 comes:", -np.log(probabilities[0]))
+
+# %% [markdown]
+# The page below first subtracts the largest score from all, so that no power gets too large. The
+# probabilities stay the same, because all powers are divided by one number. *Classes* are the
+# possible answers, the *target* is the one that came, and the unit of the loss is the *nat*.
 
 # %%
 page = km.explain.softmax_cross_entropy(scores, 0)
 
 # %% [markdown]
-# The last line of the page is what training uses: how the loss changes when a score changes. It is
-# negative for the right token (its score should rise) and positive for all others.
+# The last line of the page, the *gradient*, is what training uses: how the loss changes when a
+# score changes. It is negative for the right token (its score should rise) and positive for all
+# others.
 
 # %%
 page.draw(out / "softmax.png")
@@ -175,7 +186,7 @@ page.draw(out / "softmax.png")
 #
 # A melody is more than its last note. A *recurrent* cell has a memory h, a few numbers, and at each
 # moment computes a new memory from the input x and the old memory. It is a dense layer that reads
-# both, x and h, one after the other:
+# x and h side by side, as one row:
 
 # %%
 x = np.array([2, 3, -1])
@@ -185,7 +196,8 @@ print("sums:", W @ np.concatenate([x, h]), "  new memory:", np.tanh(W @ np.conca
 
 # %% [markdown]
 # Keras keeps the weights for the input (the *kernel*) and those for the memory (the *recurrent
-# kernel*) in two matrices, so we cut the slide's matrix after three columns.
+# kernel*) in two matrices, so we cut the slide's matrix after three columns. (Keras adds a bias,
+# here 0.)
 
 # %%
 kernel, recurrent_kernel = W[:, :3].T, W[:, 3:].T
@@ -224,7 +236,8 @@ page.draw(out / "unfold.png")
 #     c = tanh(... r ...)          the new idea
 #     h' = z * h + (1 - z) * c     the new memory: a mixture of old and new
 #
-# With z near 1 the memory stays as it is, for as many moments as needed.
+# With z near 1 the memory stays as it is, for as many moments as needed. On the page, `[x, h]` is x
+# followed by h, `W_z` the column of the kernel for z, and `U_z` that of the recurrent kernel.
 
 # %%
 x, h = np.array([1.0, -0.5]), np.array([0.8])
@@ -236,8 +249,15 @@ page = km.explain.gru_cell(x, h, kernel, recurrent_kernel)
 page.draw(out / "gru_cell.png")
 
 # %% [markdown]
-# The *LSTM* is older and has three gates (i: what comes in, f: what is kept, o: what is shown) and
-# a second memory c that is only multiplied and added to, never bent. Its idea is called g.
+# The *LSTM* is older. It has three gates and a second memory, c, which is only multiplied and added
+# to on its way through time. (In the GRU c was the idea. Here the idea is called g.)
+#
+#     i = sigmoid(...)             how much of the new idea comes in
+#     f = sigmoid(...)             how much of the long memory stays
+#     g = tanh(...)                the new idea
+#     o = sigmoid(...)             how much of the long memory is shown
+#     c' = f * c + i * g           the new long memory
+#     h' = o * tanh(c')            the new short memory, which is also the output
 
 # %%
 c = np.array([1.5])
@@ -251,9 +271,15 @@ page.draw(out / "lstm_cell.png")
 # %% [markdown]
 # ## 8. Attention: looking back instead of remembering
 #
-# A *Transformer* has no memory cell. Each moment looks at all moments before it and takes from
-# each a share. It asks with its *query*; each moment offers a *key*; how well the two fit (a
-# weighted sum again) becomes, through the softmax, the share of that moment's *value*.
+# A *Transformer* has no memory cell. Each moment looks at itself and at all moments before it, and
+# takes from each a share. It asks with its *query*; each moment offers a *key*; how well the two
+# fit (multiply them number by number and add up: a *score*) becomes, through the softmax, the share
+# of that moment's *value*. Query, key and value are three dense layers of the moment; here their
+# matrices change nothing (`np.eye`: ones on the diagonal).
+#
+# Two details of the page: a score is divided by the root of the number of columns, so that long
+# rows do not give huge scores; and a moment that lies ahead gets the score -inf, because e to the
+# power of that is 0. What the page calls *weights* are the shares.
 
 # %%
 moments = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # three moments, two numbers each
@@ -280,7 +306,8 @@ by_hand = powers / powers.sum()
 print("probabilities of the tokens 0, 1, 2:", by_hand.round(4))
 
 # %% [markdown]
-# The package builds the same network out of Keras' layers. It must say the same.
+# The package builds the same network out of Keras' layers. It must say the same. (The outer
+# brackets around the ids are a *batch*: a network reads many sequences at once, here one.)
 
 # %%
 model = km.build_model(vocab_size=3, cell="rnn", embedding_dim=3, units=2)
@@ -293,10 +320,10 @@ if not np.allclose(by_hand, by_keras, atol=1e-6):
 model.summary()
 
 # %% [markdown]
-# Thirty numbers. A network that writes chorales has some hundred thousand of them, and nobody
-# chooses them by hand: they begin at random, and training moves each a little, again and again, so
-# that the loss of section 4 gets smaller. The next tutorials do that, with text
-# (`01_shakespeare.py`) and with music (`02_bach_chorales.py`).
+# Thirty numbers, five of them biases, which are 0 here. The network that writes chorales in
+# tutorial 2 has about 360,000, and nobody chooses them by hand: they begin at random, and training
+# moves each a little, again and again, so that the loss of section 4 gets smaller. The next
+# tutorials do that, with text (`01_shakespeare.py`) and with music (`02_bach_chorales.py`).
 #
 # ## What you have learned
 #
@@ -317,7 +344,7 @@ answer = ...  # your answer
 km.explain.check(1, answer, lambda y: y == max(0, np.dot([3, 5, 0.5], [1, -1, 2])))
 
 # %% [markdown]
-# 2. A network knows nothing: all of its 359 scores are 0. What is its loss, whatever token comes?
+# 2. A network knows nothing: its scores for 359 tokens are all 0. What is its loss, whatever comes?
 
 # %%
 answer = ...  # your answer

@@ -6,7 +6,8 @@
 # stands in capitals before a colon, and it writes lines in something that looks like English.
 #
 # The script writes `out/shakespeare.txt`, `out/shakespeare.png` (the learning curve), two small
-# pictures, and `out/shakespeare/1/`, a SavedModel that TensorFlow Serving can serve.
+# pictures, and `out/shakespeare/1/`, a *SavedModel*: a folder that another
+# program can run (tutorial 06).
 #
 # You need Python and school mathematics, no deep learning. It takes about two minutes on two CPU
 # cores; no GPU, and no download beyond pip. It follows TensorFlow's text-generation tutorial, on
@@ -58,7 +59,7 @@ tokenizer = km.tokenizers.CharTokenizer(corpus)
 print("by hand:   ", by_hand)
 print("tokenizer: ", tokenizer.encode("First Citizen:").tolist())
 print("and back:  ", repr(tokenizer.decode(by_hand)))
-print(f"{tokenizer.vocab_size} tokens: {''.join(vocabulary[3:])!r}")
+print(f"{tokenizer.vocab_size} tokens, three of them special: {''.join(vocabulary[3:])!r}")
 
 # %% [markdown]
 # Not all of them are equally frequent. Whoever has counted them can already guess better than
@@ -72,7 +73,7 @@ figure = Figure(figsize=(10, 2.6), layout="constrained")
 axes = figure.add_subplot()
 axes.bar(range(len(order)), counts[order] / counts.sum(), color=km.plots.BLUE)
 axes.set_xticks(range(len(order)), [repr(vocabulary[i])[1:-1] for i in order], fontsize=8)
-axes.set(title="how often each character comes", ylabel="share", xlim=(-1, 50.5))
+axes.set(title="the 51 most frequent characters", ylabel="share", xlim=(-1, 50.5))
 figure.savefig(out / "characters.png")
 figure
 
@@ -90,12 +91,14 @@ windows = [
 ]
 questions = np.array([window[:-1] for window in windows])
 answers = np.array([window[1:] for window in windows])
-print("question:", repr(tokenizer.decode(questions[0][:40])))
-print("answer:  ", repr(tokenizer.decode(answers[0][:40])))
+print("question:", repr(tokenizer.decode(questions[0][1:41])))  # after START
+print("answer:  ", repr(tokenizer.decode(answers[0][1:41])))
 
 # %% [markdown]
-# The package does the same as a `tf.data` pipeline: windows, cache, shuffle (anew in every epoch),
-# batch, prefetch. Without a seed it does not shuffle, so we can compare the first batch.
+# The package does the same as a `tf.data` pipeline, a chain of small steps: cut windows, keep them
+# in memory (*cache*), *shuffle* them anew for every round, put 64 at a time together (a *batch*),
+# and prepare the next batch while one is in use (*prefetch*). Without a seed it does not shuffle,
+# so we can compare the first batch.
 
 # %%
 inputs, targets = next(iter(km.make_dataset(train, tokenizer, SEQUENCE_LENGTH, BATCH_SIZE)))
@@ -114,6 +117,9 @@ print(f"{len(train_ds)} batches an epoch")
 #   character decides what to forget and what to add.
 # - The **dense** layer turns the memory into one score for each possible next character.
 #
+# The *loss* is the surprise at the character that really came: minus the natural logarithm of its
+# probability, in *nats*. It is 0 if it was certain, and 0.69 for heads or tails.
+#
 # Before training, all characters should be about equally likely. A fair guess among V characters
 # has the loss ln(V), so that is what we must see. If we saw more, something would be wrong already.
 
@@ -125,6 +131,14 @@ loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class
 print("scores (batch, time, vocab_size):", model(inputs).shape)
 print(f"loss before training {loss(targets, model(inputs)):.3f}", end=", ")
 print(f"ln({tokenizer.vocab_size}) = {np.log(tokenizer.vocab_size):.3f}")
+
+# %% [markdown]
+# **Training** repeats one thing. It shows the network a batch, computes the mean loss, and asks of
+# every number in the network: if it were a little larger, would the loss rise or fall? Then it
+# moves each a little to where it falls. Once through all windows is an *epoch*. `Adam` decides how
+# far each number moves; the *learning rate* 0.008 sets the scale, and `CosineDecay` lets it sink
+# to 0. (`from_logits=True`: the network gives scores, not probabilities. `ignore_class=0`: gaps do
+# not count. Tutorial 03 does such a step by hand.)
 
 # %%
 steps = EPOCHS * len(train_ds)
@@ -138,7 +152,9 @@ history = model.fit(
 )
 
 # %% [markdown]
-# Is that good? Beside predictors that know less, on the text that was put aside:
+# Is that good? Compare it with three predictors that know little: one that knows nothing
+# (*uniform*), one that has counted the characters (*unigram*), and one that has noticed how often
+# a character is repeated. All are asked about the text that was put aside (*held out*).
 
 # %%
 losses = km.evaluation.ladder(model, tokenizer, train, valid, SEQUENCE_LENGTH, BATCH_SIZE)
@@ -163,7 +179,9 @@ km.plots.learning_curve(
 #     c = tanh(Wc x + r * (Uc h))             the new idea
 #     h = z * h + (1 - z) * c                 the new memory
 #
-# (each sum has a bias, too). Keras stores the three W side by side in one matrix, and the three U.
+# `Wz x` is a product of a matrix and a vector, `*` multiplies number by number, and each sum has
+# one number more of its own, the *bias*. Keras stores the three W side by side in one matrix, and
+# the three U, each turned on its side: so the code says `x @ W`. `OneStep` is the package's step.
 
 # %%
 table = model.layers[0].get_weights()[0]
@@ -188,7 +206,7 @@ def step_by_hand(character, h):
 
 one_step = km.OneStep(model, tokenizer)
 state, h = None, np.zeros(UNITS)
-for character in tokenizer.encode("ROMEO:")[:-1]:
+for character in tokenizer.encode("ROMEO:")[:-1]:  # without END: something follows
     scores, h = step_by_hand(character, h)
     package_scores, state = one_step.step([character], state)
 difference = np.abs(scores - package_scores[0]).max()
@@ -214,9 +232,14 @@ figure
 # %% [markdown]
 # ## 6. Let it write
 #
-# Now repeat: step, draw a character, step... The loop of the package does that inside the
-# TensorFlow graph, for many prompts at once. *Temperature* divides the scores before the softmax:
-# below 1 the likely becomes likelier, above 1 the unlikely gets its chance.
+# Now repeat: step, draw a character, step... The package does that in a *graph*, the calculation
+# written down once so that it runs without Python, for many *prompts* (the text to continue) at
+# once. The *seed* makes the dice repeatable. Three controls say how to draw:
+#
+# - *temperature* divides the scores before the softmax: below 1 the likely becomes likelier, above
+#   1 the unlikely gets its chance, and 0 means: always the likeliest;
+# - *top-k* keeps only the k likeliest characters (0: all);
+# - *top-p* keeps only the likeliest that together have the probability p (1: all).
 
 # %%
 texts = one_step.generate(
@@ -284,7 +307,9 @@ answer = ...  # your answer
 km.explain.check(
     1,
     answer,
-    lambda p: np.isclose(sum(p), 1) and np.allclose(np.log(p / p[0]), 2 * (scores - scores[0])),
+    lambda p: (
+        np.isclose(sum(p), 1) and np.allclose(np.log(p), np.log(p)[0] + 2 * (scores - scores[0]))
+    ),
 )
 
 # %% [markdown]
@@ -296,8 +321,8 @@ answer = ...  # your answer
 km.explain.check(2, answer, texts[0])
 
 # %% [markdown]
-# 3. Another language: folk tunes, written as text. Before you run anything: what will the loss of
-#    a network be that has not yet been trained on them?
+# 3. Another language: folk tunes, written as text. What is the loss of a new network that has not
+#    been trained at all? (`their_tokenizer.vocab_size` says how many tokens there are.)
 
 # %%
 tunes = km.corpora.folk_tunes()[:500]

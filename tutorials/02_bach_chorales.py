@@ -29,6 +29,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from matplotlib.figure import Figure
 
 import keras_music as km
 
@@ -56,7 +57,9 @@ print(f"{len(train)} to learn from, {len(valid)} to watch the learning, {len(tes
 # ## 2. Tokens
 #
 # A piano would dictate a chorale like this: press these keys, wait, release those, press others.
-# That is all a *performance tokenizer* does. Here are the first notes of a chorale:
+# That is all a *performance tokenizer* does: `NOTE_ON_60` presses the key 60 (the middle C),
+# `TIME_SHIFT_50` waits 50 hundredths of a second, `NOTE_OFF_60` lifts the key. Here are the first
+# notes of a chorale:
 # as a picture, as sound, as a table of notes (times in seconds) and as tokens.
 
 # %%
@@ -75,12 +78,14 @@ print("\n".join(" ".join(tokenizer.tokens(ids)[i : i + 5]) for i in range(0, 20,
 print("the same as numbers, which is all that the network sees:", ids[:10].tolist())
 
 # %% [markdown]
-# Nothing that we need is lost on the way. Decoding the numbers and encoding the result again
-# gives the same numbers.
+# What sounds is not lost on the way: decode the numbers, and the same keys are down at the same
+# times. Two things are gone: who sings what, and where two voices meet on one key, one note
+# remains. Decoding the numbers and encoding the result again gives the same numbers.
 
 # %%
-again = tokenizer.encode(tokenizer.decode(ids))
-print("encode(decode(ids)) == ids:", np.array_equal(again, ids))
+decoded = tokenizer.decode(ids)
+print(f"{len(example)} notes in four voices, {len(decoded)} keys pressed")
+print("encode(decode(ids)) == ids:", np.array_equal(tokenizer.encode(decoded), ids))
 
 # %% [markdown]
 # ## 3. Questions and answers
@@ -101,6 +106,13 @@ print(np.array_equal(targets[0], answer))
 train_ds = km.make_dataset(train, tokenizer, SEQUENCE_LENGTH, batch_size=32, seed=0)
 valid_ds = km.make_dataset(valid, tokenizer, SEQUENCE_LENGTH, batch_size=32)
 print(f"{train_ds.cardinality()} batches of 32 windows of {SEQUENCE_LENGTH} tokens an epoch")
+batch, _ = next(iter(train_ds))
+figure = Figure(figsize=(9, 2.8), layout="constrained")
+axes = figure.add_subplot(xlabel="token of the window", ylabel="window")
+axes.imshow(batch, aspect="auto", cmap="viridis", interpolation="nearest")
+axes.set_title("one batch, as the network gets it; the colour is the token's number", loc="left")
+figure.savefig(out / "batch.png")
+figure
 
 # %% [markdown]
 # ## 4. The network
@@ -120,10 +132,14 @@ model.compile(
 model.summary()
 
 # %% [markdown]
-# `fit` shows the *loss*: how surprised the network is by the right answer, in *nats*. A network
-# that knows nothing has ln(359) = 5.88. The second number, `val_loss`, is the surprise at chorales
-# that it does not learn from. Stop it (Ctrl-C) and start the script again: it goes on after the
-# last finished epoch (with the windows in another order, so that its notes will be others).
+# `fit` trains: it shows the network a *batch* of windows, computes the *loss*, and moves each of
+# its numbers a little to where the loss falls, again and again; once through all windows is an
+# *epoch* (tutorial 01 says more, tutorial 03 does a step by hand). The loss is the surprise at the
+# right answer: minus the natural logarithm of the probability that the network gave to it, in
+# *nats*. A network that knows nothing has ln(359) = 5.88. The second number, `val_loss`, is the
+# surprise at chorales that it does not learn from. Stop it (Ctrl-C; in a notebook: interrupt the
+# kernel) and start the script again: it goes on after the last finished epoch (with the windows in
+# another order, so that its notes will be others).
 
 # %%
 backup = keras.callbacks.BackupAndRestore(out / f"training_{CELL}_{UNITS}", double_checkpoint=True)
@@ -151,8 +167,9 @@ if not losses["model"] < 0.5 * losses.drop("model").min():
     raise SystemExit("The model does not clearly beat the baselines: something is wrong.")
 
 # %% [markdown]
-# The learning curve shows when it learned what. Where the two lines part, the network has begun to
-# remember the training chorales instead of understanding chorales.
+# The learning curve shows how fast it learned; the dashed lines are the three predictors. Where
+# the training line goes below the other, the network begins to remember its chorales, too. As long
+# as the validation line falls, what it learns still holds for chorales that it does not know.
 
 # %%
 curve = history.history and km.plots.learning_curve(  # empty after a run stopped at its very end
@@ -167,8 +184,9 @@ curve  # a notebook shows it here
 # ## 6. Continue a chorale
 #
 # The prompt is the beginning of a chorale that the network has never seen, four bars of it.
-# *Temperature* 0.9 makes it a little more careful than its own probabilities, *top-p* 0.95 cuts off
-# the unlikely rest, and the seed makes the dice repeatable.
+# *Temperature* 0.9 makes it a little more careful than its own probabilities (it divides the
+# scores; below 1 the likely gets likelier), *top-p* 0.95 keeps the likeliest tokens that together
+# have 95 %, and the *seed* makes the dice repeatable. Tutorial 05 shows what each of them does.
 
 # %%
 prompt = test[0].crop(float(test[0].to_seconds(16)))  # 16 quarter notes
@@ -195,9 +213,9 @@ km.plots.piano_roll(
 km.audio.player(out / "chorale.wav")  # in a notebook you can listen right here
 
 # %% [markdown]
-# A *spectrogram* shows what the ear gets: at each moment, how strong each frequency is. Below the
-# notes stand the sound that they made; over each note you see its overtones. The network has heard
-# nothing of this. It knows tokens only.
+# A *spectrogram* shows what the ear gets: at each moment, how strong each frequency is (*mel*: the
+# frequencies are spaced as the ear hears them). Below the notes stands the sound that they made,
+# and over each note its overtones. The network has heard nothing of this. It knows tokens only.
 
 # %%
 mel = km.audio.mel_spectrogram(km.audio.render(piece))
@@ -207,8 +225,8 @@ km.plots.roll_and_spectrogram(piece, mel, out / "chorale_sound.png", prompt_end=
 # ## 7. Take it away
 #
 # `export` writes the generator as a SavedModel: graph and weights, without any Python. TensorFlow
-# Serving can serve the folder as it is. To see that nothing of this process is needed, we load it
-# in a new one, ask for the same continuation, and compare the tokens.
+# Serving can serve the folder as it is (tutorial 06). To see that the folder holds all that is
+# needed, we load it in a new process, ask for the same continuation, and compare the notes.
 
 # %%
 version = km.export(
@@ -245,14 +263,14 @@ print(f"{version}: loaded in a new process, it writes the same {len(piece)} note
 #
 # - Music becomes a sequence of tokens, and a network that predicts the next one can compose.
 # - Whole pieces are held out, and a loss means something only beside simple baselines.
-# - The generator is one function of prompt, seed and controls: the same here and in a server.
+# - The generator is one function of prompt, seed and controls: the same here and in a new process.
 #
 # ## Exercises
 #
 # Put your answer in place of the three dots, and run the cell again.
 #
-# 1. How many different continuations do the seeds 1 to 20 give at temperature 0? Guess, then look
-# at the piano roll of one.
+# 1. How many different continuations do the seeds 1 to 20 give at temperature 0? (To see one:
+#    `km.plots.piano_roll(tokenizer.decode(rows.tokens[0]))`.)
 
 # %%
 rows = one_step.generate_tokens([prompt] * 20, 60, temperature=0, seed=list(range(1, 21)))
@@ -260,8 +278,10 @@ answer = ...  # your answer
 km.explain.check(1, answer, len({tuple(row) for row in rows.tokens.tolist()}))
 
 # %% [markdown]
-# 2. An LSTM has four blocks of weights where the GRU has three, and one bias for each unit of a
-#    block where the GRU has two. How many numbers has this network with an LSTM of 256 units?
+# 2. An LSTM has four blocks of weights where the GRU has three. A block is a matrix for the input
+# (64 by 256), one for the memory (256 by 256), and a *bias*, one number more for each of the 256
+# sums. How many numbers has this network, all three layers, with an LSTM in the middle? (The dense
+# layer has a bias, too.)
 
 # %%
 answer = ...  # your answer
@@ -270,7 +290,8 @@ km.explain.check(2, answer, other.count_params(), tolerance=0)
 
 # %% [markdown]
 # 3. A loss of ln(n) is the surprise of somebody who hesitates between n equally likely tokens.
-#    Between how many does this network hesitate, on chorales that it has never seen?
+#    Between how many does this network hesitate, on chorales that it has never seen? (With two
+#    digits behind the point.)
 
 # %%
 answer = ...  # your answer
