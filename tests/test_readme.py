@@ -71,6 +71,19 @@ def test_the_page_on_tokenizers_runs(tmp_path, monkeypatch):
         exec(compile(block, "docs/tokenizers.md", "exec"), namespace)
 
 
+def test_the_korean_readme_follows():
+    """The same code, the same links, as many headings, list items and rows of tables."""
+    korean = (ROOT / "README.ko.md").read_text(encoding="utf-8")
+    blocks = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+    assert blocks.findall(korean) == blocks.findall(README)
+    korean, english = blocks.sub("", korean), blocks.sub("", README)
+    for pattern in (r"\]\([^)]+\)", r"^#+ ", r"^- ", r"^\|(?=.)"):
+        found = re.findall(pattern, korean, re.MULTILINE)
+        assert found == re.findall(pattern, english, re.MULTILINE)
+    assert sorted(re.findall(r"`[^`]+`", korean)) == sorted(re.findall(r"`[^`]+`", english))
+    assert re.search("[가-힣]{2}", korean)
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)", README))
 def test_links_lead_somewhere(link):
     assert (ROOT / link).exists()
