@@ -144,6 +144,49 @@ def test_bach_chorales(tmp_path):
     assert held_out["model"] == pytest.approx(losses["model"], abs=1e-3)
 
 
+def test_images_first(tmp_path):
+    """Three dense layers beat the mean pictures; everything by hand is what Keras computes."""
+    printed = run_tutorial(
+        "03_images_first.py",
+        tmp_path,
+        right=["2 * np.log(2)", "a @ b @ c", "-(means**2).sum(axis=1) / 2"],
+        wrong=["-np.log((1 / 2 + 1 / 8) / 2)", "c @ b @ a", "-(means**2).sum(axis=1)"],
+    )
+    names = ["most frequent digit", "nearest mean image", "last layer, by hand", "three layers"]
+    frequent, nearest, last_layer, three = (
+        float(re.findall(rf"^{name} +([\d.]+)%$", printed, re.M)[-1]) for name in names
+    )
+    assert three >= 97 > 95 > nearest > 85 > 15 > frequent
+    assert 80 < last_layer < three
+    before, fair = re.search(
+        r"loss before training ([\d.]+), ln\(10\) = (2\.303)", printed
+    ).groups()
+    assert float(before) == pytest.approx(float(fair), rel=0.05)
+    differences = re.findall(r"between by hand and Keras: ([\d.e-]+)$", printed, re.M)
+    assert len(differences) == 4  # scores, loss, slopes of the weights and of the biases
+    assert all(float(difference) < 1e-5 for difference in differences)
+    tried, nudged = re.search(
+        r"that we tried: (-?[\d.]+), by the nudge (-?[\d.]+)", printed
+    ).groups()
+    assert float(tried) == pytest.approx(float(nudged), abs=2e-6)
+    start, once = re.search(r"before the step ([\d.]+), after it ([\d.]+)", printed).groups()
+    many, valid = re.search(
+        r"300 steps: ([\d.]+), on the validation pictures ([\d.]+)", printed
+    ).groups()
+    assert float(start) > float(once) > 2 > 1 > float(valid) > float(many)
+    assert "test pictures that are also training pictures: 0" in printed
+    assert "at 36 of 36 zeros and 0 of 36 ones" in printed
+    assert "counted by hand: 17,226; by Keras: 17,226" in printed
+    assert "largest change of their weights: 0.000" in printed  # of pixels that never have ink
+    right = re.findall(r"^the last \d notes are known: (\d+) of 32 right", printed, re.M)
+    assert right == ["10", "18", "28", "28", "30", "31", "31", "32", "32"]
+    pictures = ("digits", "mean_images", "neuron", "softmax", "descent", "digits_curve")
+    more = ("mistakes", "first_layer", "brother_john")
+    check_pictures(tmp_path, *(f"{name}.png" for name in (*pictures, *more)))
+    with wave.open(str(tmp_path / "out" / "brother_john.wav")) as sound:
+        assert sound.getnframes() / sound.getframerate() == pytest.approx(13.8, abs=0.1)
+
+
 def test_serving(tmp_path, monkeypatch):
     """Asked, too, is a stand-in for the server, which serves what the tutorial has just written."""
     out = tmp_path / "out"

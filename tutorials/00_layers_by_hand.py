@@ -22,7 +22,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from matplotlib.figure import Figure
 
 import keras_music as km
 
@@ -111,7 +110,7 @@ curves = {
     "ReLU": np.maximum(line, 0),  # cuts off what is negative
     "SiLU": line / (1 + np.exp(-line)),  # a ReLU without the corner
 }
-figure = Figure(figsize=(10, 2.6), layout="constrained")
+figure = km.plots.Picture(figsize=(10, 2.6), layout="constrained")
 for axes, (name, values) in zip(figure.subplots(1, 4), curves.items(), strict=True):
     axes.plot(line, values, color=km.plots.BLUE)
     axes.set_title(name)

@@ -27,7 +27,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_music as km
@@ -109,7 +108,7 @@ files = sorted(file for file in version.rglob("*") if file.is_file())
 for file in files:
     name = file.relative_to(version).as_posix()
     print(f"{name:40} {file.stat().st_size:9,} bytes  {ABOUT.get(file.name, '')}")
-figure = Figure(figsize=(7, 2.4), layout="constrained")
+figure = km.plots.Picture(figsize=(7, 2.4), layout="constrained")
 axes = figure.add_subplot(xscale="log", xlabel="bytes")
 axes.barh([file.name for file in files], [f.stat().st_size for f in files], color=km.plots.BLUE)
 figure.savefig(out / "folder.png", dpi=150)
@@ -392,7 +391,7 @@ for size in BATCHES:
     print(f"{size:4} {speeds[-1][0]:9,.0f} {speeds[-1][1]:13,.0f}", end=" ")
     print(f"{np.median(ratios):6.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
 
-figure = Figure(figsize=(6, 3.4), layout="constrained")
+figure = km.plots.Picture(figsize=(6, 3.4), layout="constrained")
 axes = figure.add_subplot(xlabel="rows in a batch", ylabel="tokens a second")
 places, (fast, slow) = np.arange(len(BATCHES)), np.transpose(speeds)
 for bars in (

@@ -24,7 +24,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 
 import keras_music as km
 
@@ -71,7 +70,7 @@ print(f"{tokenizer.vocab_size} tokens, three of them special: {''.join(vocabular
 ids = tokenizer.encode(train[0])
 counts = np.bincount(ids, minlength=tokenizer.vocab_size)
 order = np.argsort(-counts)
-figure = Figure(figsize=(10, 2.6), layout="constrained")
+figure = km.plots.Picture(figsize=(10, 2.6), layout="constrained")
 axes = figure.add_subplot()
 axes.bar(range(len(order)), counts[order] / counts.sum(), color=km.plots.BLUE)
 axes.set_xticks(range(len(order)), [repr(vocabulary[i])[1:-1] for i in order], fontsize=8)
@@ -229,7 +228,7 @@ if not difference < 1e-4:
 # %%
 probabilities = np.exp(scores) / np.exp(scores).sum()
 likely = np.argsort(-probabilities)[:12]
-figure = Figure(figsize=(7, 2.6), layout="constrained")
+figure = km.plots.Picture(figsize=(7, 2.6), layout="constrained")
 axes = figure.add_subplot()
 axes.bar([repr(vocabulary[i]) for i in likely], probabilities[likely], color=km.plots.BLUE)
 axes.set(title="the next character after ROMEO:", ylabel="probability")

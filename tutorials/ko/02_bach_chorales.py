@@ -29,7 +29,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from matplotlib.figure import Figure
 
 import keras_music as km
 
@@ -109,7 +108,7 @@ train_ds = km.make_dataset(train, tokenizer, SEQUENCE_LENGTH, batch_size=32, see
 valid_ds = km.make_dataset(valid, tokenizer, SEQUENCE_LENGTH, batch_size=32)
 print(f"{train_ds.cardinality()} batches of 32 windows of {SEQUENCE_LENGTH} tokens an epoch")
 batch, _ = next(iter(train_ds))
-figure = Figure(figsize=(9, 2.8), layout="constrained")
+figure = km.plots.Picture(figsize=(9, 2.8), layout="constrained")
 axes = figure.add_subplot(xlabel="token of the window", ylabel="window")
 axes.imshow(batch, aspect="auto", cmap="viridis", interpolation="nearest")
 axes.set_title("one batch, as the network gets it; the colour is the token's number", loc="left")
