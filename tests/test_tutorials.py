@@ -8,6 +8,7 @@ import subprocess
 import sys
 import wave
 
+import numpy as np
 import pretty_midi
 import pytest
 from rest_server import serve
@@ -185,6 +186,112 @@ def test_images_first(tmp_path):
     check_pictures(tmp_path, *(f"{name}.png" for name in (*pictures, *more)))
     with wave.open(str(tmp_path / "out" / "brother_john.wav")) as sound:
         assert sound.getnframes() / sound.getframerate() == pytest.approx(13.8, abs=0.1)
+
+
+def test_sampling(tmp_path):
+    printed = run_tutorial(
+        "05_sampling.py",
+        tmp_path,
+        right=[
+            "0.5 / np.log(4)",
+            "only(probabilities >= share * probabilities.max(), probabilities)",
+            "0.9",
+        ],
+        wrong=["0.5", "keep_top_p(probabilities, share)", "0.5"],
+    )
+    for sentence in (
+        "the counts of the line fit",
+        "the counts of the Gumbel noise fit",
+        "the network says our probabilities",
+        "the counts of the package fit",
+        "by hand and by the package alike",
+        "the masked counts fit",
+        "nothing forbidden was drawn",
+        "no note outside A minor begins",
+    ):
+        assert f"{sentence}: True" in printed
+    broken = re.findall(r"^temperature [\d.]+, no grammar: (\d) of 8 rows", printed, re.M)
+    assert [int(rows) for rows in broken] == sorted(map(int, broken)) and broken[-1] == "8"
+    pictures = ("distributions", "draw", "piano_rolls", "entropy", "moments", "masks")
+    check_pictures(tmp_path, *(f"{name}.png" for name in pictures))
+    with wave.open(str(tmp_path / "out" / "sampling.wav")) as sound:
+        assert sound.getnframes() / sound.getframerate() > 5
+
+
+def test_pitch_step_duration(tmp_path):
+    """The four defects are there, and the mends mend."""
+    printed = run_tutorial(
+        "07_pitch_step_duration.py",
+        tmp_path,
+        right=[
+            "sum(max(0, len(rows) - 99) for rows in train_rows)",
+            "np.median(answers['duration'])",
+            "twelve.cache().shuffle(12).batch(4)",
+        ],
+        wrong=[
+            "sum(map(len, train_rows))",
+            "np.mean(answers['duration'])",
+            "twelve.shuffle(12).batch(4).cache()",
+        ],
+    )
+    spoiled = re.findall(r"^ *\d+ undivided: +([\d.]+) nats a pitch", printed, re.M)
+    assert float(spoiled[0]) < np.log(128) < 2 * np.log(128) < float(spoiled[1])
+    stuck = re.findall(r"^last note \w+: (\d+)% of the gates", printed, re.M)
+    assert int(stuck[0]) < 20 < 60 < int(stuck[1])
+    for sentence in (
+        "the same order: True",
+        "mended, the same order: False",
+        "all windows in both: True",
+        "windows, each of one chorale: True",
+        "decoded again, the same rows: True",
+        "the same number of notes: True",
+    ):
+        assert f"{sentence}\n" in printed
+    pattern = r"^{} +([\d.]+) +([\d.]+) +([\d.]+) +[\d.]+$"
+    counting, squared, classes = (
+        [float(x) for x in re.search(pattern.format(name), printed, re.M).groups()]
+        for name in ("counting only", "rebuilt, squared error", "rebuilt, classes")
+    )
+    assert 3 * classes[1] < min(counting[1], squared[1])  # the step
+    assert classes[2] < counting[2] < squared[2]  # the duration
+    assert int(re.search(r"; (\d+) times as fast", printed)[1]) > 5
+    pictures = ("two_voices", "rebuilt", "fed_back", "seam", "times", "prices", "rolls")
+    check_pictures(tmp_path, *(f"{name}.png" for name in pictures))
+    midi = pretty_midi.PrettyMIDI(str(tmp_path / "out" / "mended.mid"))
+    assert sum(len(instrument.notes) for instrument in midi.instruments) > 40
+
+
+def test_three_memories(tmp_path):
+    printed = run_tutorial(
+        "04_three_memories.py",
+        tmp_path,
+        right=[
+            "max(n for n in range(999) if count_cell('rnn', EMBEDDING_DIM, n) <= limit)",
+            "np.log(2**-0.01 / (1 - 2**-0.01))",
+            "gradient * min(1, limit / np.linalg.norm(gradient))",
+        ],
+        wrong=["96", "1", "np.clip(gradient, -limit, limit)"],
+    )
+    differences = re.findall(r"largest difference ([\d.e-]+)$", printed, re.M)
+    assert len(differences) == 3 and max(map(float, differences)) < 1e-6
+    rows = re.findall(r"^(\d+) +([\d.]+)% +([\d.]+)% +([\d.]+)%$", printed, re.M)
+    far = [float(value) for value in rows[-1][1:]]
+    assert rows[-1][0] == "40" and 13 < far[0] < 70 < 80 < min(far[1:])
+    losses = {
+        cell: float(re.search(rf"^{cell} +\d+ .* ([\d.]+)$", printed, re.M)[1])
+        for cell in ("rnn", "gru", "lstm")
+    }
+    assert losses["gru"] < losses["rnn"] < 2
+    parts = {
+        (cell, when): float(part)
+        for cell, when, part in re.findall(
+            r"^(rnn|gru|lstm), (untrained|trained) .* ([\d.]+)%$", printed, re.M
+        )
+    }
+    assert parts["rnn", "untrained"] > 50 > 10 > parts["lstm", "untrained"]
+    assert parts["gru", "trained"] > parts["rnn", "trained"]
+    pictures = ("vanishing", "lstm_cell", "recall", "grid", "curves", "influence", "three_rolls")
+    check_pictures(tmp_path, *(f"{name}.png" for name in pictures))
 
 
 def test_serving(tmp_path, monkeypatch):
