@@ -7,12 +7,13 @@
 #
 # You will see all of it first on five notes, with numbers that can be checked with a pocket
 # calculator: the softmax, entropy and perplexity, temperature, top-k, top-p, and two ways to draw.
-# Each is compared with the package. Then a small network learns Bach's chorales and continues one
+# Each is compared with the package. Then a small network learns Bach's chorales and continues some
 # with seven different settings, and we measure what changed. At last, the rules of the notation
 # and a wish ("A minor, please") turn out to be the same thing: a mask on the distribution.
 #
-# It writes `out/distributions.png`, `out/draw.png`, `out/piano_rolls.png`, `out/entropy.png`,
-# `out/masks.png` and `out/sampling.wav`.
+# It writes pictures of the five notes (`out/softmax.png`, `temperature.png`, `distributions.png`,
+# `draw.png` and `counts.png`), pictures of the music (`piano_rolls.png`, `entropy.png`,
+# `moments.png` and `masks.png`) and one sound, `out/sampling.wav`.
 #
 # You need Python and school mathematics (powers, logarithms); tutorial 2 explains the network, and
 # is not needed here. It takes one to two minutes on two CPU cores; no GPU, and no download.
@@ -31,7 +32,7 @@ import pandas as pd
 
 import keras_music as km
 from keras_music.generation import sampling
-from keras_music.plots import BLUE, GREY, ORANGE, Picture  # Picture: matplotlib's Figure
+from keras_music.plots import BLUE, GREY, ORANGE, Picture  # a matplotlib Figure
 
 started = time.time()
 out = pathlib.Path("out")
@@ -270,7 +271,7 @@ for u in [0.10, 0.50, 0.60, 0.95]:
 
 # %% [markdown]
 # The picture shows what a setting does to a draw: the points stay where they are, and the pieces
-# move. The same luck gives another note. (The eight points are the package's own; see section 6.)
+# move. The same luck gives another note. (The points are the package's own; see section 6.)
 
 # %%
 points = sampling.uniforms(np.arange(8), np.array(1)).numpy()
@@ -289,7 +290,7 @@ for u in points:
     axes.axvline(u, color="black", linestyle="--", linewidth=1)
 axes.set_yticks(range(4), reversed(lines))
 axes.spines[["top", "right", "left"]].set_visible(False)
-axes.set_title("eight random points, and the notes on which they fall", loc="left")
+axes.set_title("random points (dashed), and the notes on which they fall", loc="left")
 figure.savefig(out / "draw.png", dpi=150)
 figure
 
@@ -338,7 +339,8 @@ check("the counts of the Gumbel noise fit", fit(counts(by_gumbel), probabilities
 # `keras_music/generation/sampling.py` is short enough to be read. It calls the controls
 # `temperature`, `top_k` and `top_p`; every prompt of a batch has its own. It does what `shaped`
 # does, in that order, and 0 (`top_k`) and 1 (`top_p`) keep everything. Temperature 0 takes the
-# best score. It draws with the line, not with Gumbel noise: one random point a token is enough.
+# best score. It draws with the line, not with Gumbel noise. So one random point a token is enough;
+# it is computed from the row's *seed* and the token's place in the row, and from nothing else.
 #
 # To look into it we need a network whose scores we know. Take a real one, set all its weights to
 # zero, and write our scores into its last layer as the *bias*, the numbers that it always adds.
@@ -443,19 +445,14 @@ model.compile(
     keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(8e-3, EPOCHS * len(train_ds))),
     keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0),
 )
-history = model.fit(
-    train_ds,
-    validation_data=valid_ds,
-    epochs=EPOCHS,
-    shuffle=False,  # the pipeline shuffles
-    verbose=2,
-)
+model.fit(train_ds, validation_data=valid_ds, epochs=EPOCHS, shuffle=False, verbose=2)
 
 # %% [markdown]
 # Here is a use for the perplexity: it says among how many tokens the network hesitates. Beside it
 # stand three predictors that know little: one that knows nothing, one that has counted the tokens,
 # one that knows how often a token is repeated. All are asked about chorales on which nothing was
-# trained.
+# trained. Who knows nothing hesitates among 359 tokens; the network as if it had to choose among
+# three.
 
 # %%
 losses = km.evaluation.ladder(model, tokenizer, train, test, 64)
@@ -547,7 +544,10 @@ figure.savefig(out / "piano_rolls.png", dpi=150)
 figure
 
 # %% [markdown]
-# PROSE0
+# At temperature 0 a chord or two come back again and again: what was likely once is likelier still
+# after it has just been there. At 1.5 notes begin far away from all others, and the long bars are
+# keys that were never lifted: the network has lost count of what sounds. Between them lies what
+# one may call music, good or less good.
 #
 # ## 9. Measuring it
 #
@@ -674,7 +674,19 @@ print("a token: log-probability under the network, entropy of network and settin
 print(summary.round(2).to_string())
 
 # %% [markdown]
-# PROSE1
+# - **Loops.** At temperature 0 about a third of the tokens are repeated, and there are some 14 keys
+#   where Bach has 22. (He repeats a little, too: his phrases come back.) All other settings end it.
+# - **Likely is not good.** A token of temperature 0 has a log-probability of about -0.4, one of
+#   Bach's about -1.1. The network finds him *less* likely than the loop. Who always takes what is
+#   likeliest gets music that is too likely. Bach lies between top-p 0.9 and temperature 1.
+# - **The tail.** With temperature 1.5 a quarter of the probability would go to tokens that mean
+#   nothing. At temperature 1 it is still a tenth; top-k 3 or top-p 0.9 takes half of that away.
+# - **Confusion feeds itself.** `network` is always the same network, without any setting. But after
+#   the odd notes of temperature 1.5 it is more undecided than after Bach's: it has never read such
+#   music. So it writes even odder notes.
+#
+# The curves show the two entropies on the way: what a setting makes of the distribution (left), and
+# what it does to the network that must read the result (right).
 
 # %%
 COLORS = {"temperature 0": "black", "temperature 0.5": BLUE, "temperature 1": "#009E73"}
@@ -698,7 +710,10 @@ figure.savefig(out / "entropy.png", dpi=150)
 figure
 
 # %% [markdown]
-# PROSE2
+# Those are means. Single tokens differ much more: here is one row, token by token. Orange bars are
+# tall: which key to press is a decision, above all the first of a chord. Keys are lifted in order,
+# from low to high, so grey bars are often short. Where a bar is short, top-p keeps a token or two,
+# where it is tall, many. Top-k 3 keeps three everywhere.
 
 # %%
 at_1 = first[first["setting"] == "temperature 1"]
@@ -721,6 +736,9 @@ by_kind = at_1.groupby("kind")[["network", "settings", "forbidden"]].mean()
 print(by_kind.assign(tokens=at_1["kind"].value_counts()).round(3).to_string())
 
 # %% [markdown]
+# In the table the grammar can be seen at work: for `NOTE_OFF` the entropy of what was drawn from is
+# far below the network's own, because only keys that are down may be lifted.
+#
 # ## 10. Two masks: the grammar, and a wish
 #
 # What if nobody masked? `use_grammar=False` lets the network write whatever it likes, and
@@ -729,9 +747,8 @@ print(by_kind.assign(tokens=at_1["kind"].value_counts()).round(3).to_string())
 # %%
 free = km.OneStep(model, tokenizer, use_grammar=False)
 for temperature in [0.5, 1.0, 1.5]:
-    unmasked = free.generate_tokens(
-        prompts, NUM_TOKENS, temperature=temperature, seed=0
-    )  # row i: seed + i
+    # One seed for many rows: row i gets seed + i.
+    unmasked = free.generate_tokens(prompts, NUM_TOKENS, temperature=temperature, seed=0)
     wrong = [
         tokenizer.grammar.first_wrong(tokens[:length])
         for tokens, length in zip(unmasked.tokens, unmasked.length, strict=True)
@@ -741,6 +758,9 @@ for temperature in [0.5, 1.0, 1.5]:
     print(f"for the first time at the new tokens {wrong}")
 
 # %% [markdown]
+# Even at temperature 0.5 most rows break a rule sooner or later, and who draws from all of the tail
+# breaks one soon. A mask makes that impossible, whatever the network thinks.
+#
 # A *wish* is what the musician wants: "A minor, please". In the package it is written
 # `pitch_classes="A minor"`. Nothing is learned for it. It is one more mask: of the tokens that
 # press a key, those in A minor may stay (the white keys), and all other tokens, too.
@@ -798,7 +818,7 @@ figure
 
 # %% [markdown]
 # Grey is what the grammar forbids, pink what was not wished, blue what stays. The blue bars grow
-# from left to right, all by the same factor: that is renormalising. The mask has no opinion about
+# from panel to panel, all by the same factor: that is renormalising. A mask has no opinion about
 # what it leaves.
 #
 # Does the package do the same? Ask it 500 times for what follows (24 tokens, so that there is room
@@ -900,14 +920,15 @@ km.explain.check(2, tried, [[0.5065, 0, 0.1863, 0, 0.3072], [0.6225, 0, 0, 0, 0.
 
 # %% [markdown]
 # 3. Find a temperature at which the continuations surprise the network as much as Bach's own do,
-#    to within 0.2 nats a token. (The check writes eight continuations: a few seconds.)
+#    to within 0.2 nats a token. (The check writes 24 continuations: a few seconds.)
 
 
 # %%
 def surprise_at(temperature):
-    eight = one_step.generate_tokens(prompts, NUM_TOKENS, temperature=temperature, seed=100)
-    log_prob = np.asarray(one_step.score(eight.tokens))  # of each token, under the network
-    return -log_prob[:, PROMPT:].sum() / (eight.length - PROMPT).sum()
+    many = np.tile(prompts, (3, 1))
+    pieces = one_step.generate_tokens(many, NUM_TOKENS, temperature=temperature, seed=100)
+    log_prob = np.asarray(one_step.score(pieces.tokens))  # of each token, under the network
+    return -log_prob[:, PROMPT:].sum() / (pieces.length - PROMPT).sum()
 
 
 bach_surprise = moments[moments["setting"] == "Bach"]["surprise"].mean()
