@@ -195,7 +195,7 @@ def test_sampling(tmp_path):
         right=[
             "0.5 / np.log(4)",
             "only(probabilities >= share * probabilities.max(), probabilities)",
-            "0.9",
+            "0.85",
         ],
         wrong=["0.5", "keep_top_p(probabilities, share)", "0.5"],
     )
@@ -281,7 +281,7 @@ def test_three_memories(tmp_path):
         cell: float(re.search(rf"^{cell} +\d+ .* ([\d.]+)$", printed, re.M)[1])
         for cell in ("rnn", "gru", "lstm")
     }
-    assert losses["gru"] < losses["rnn"] < 2
+    assert max(losses.values()) < 1.75  # which of the three is best depends on the seed
     parts = {
         (cell, when): float(part)
         for cell, when, part in re.findall(
