@@ -408,11 +408,17 @@ seam = len(train_rows[0])
 around = pd.DataFrame(everything[seam - 2 : seam + 2], columns=["pitch", "step", "duration"])
 around["chorale"] = [train[number].name for number in chorale[seam - 2 : seam + 2]]
 print(around.to_string())
-before, after = to_piece(everything[seam - 12 : seam]), to_piece(everything[seam - 12 : seam + 12])
-title = f"the end of {train[0].name} (blue), and what stands behind it (orange)"
-km.plots.piano_roll(
-    after, out / "seam.png", prompt_end=before.notes["start"].max() + 1e-3, title=title
-)
+pitch, step, duration = everything[seam - 12 : seam + 12].T
+start = np.cumsum(step)
+figure = Picture(figsize=(8, 3), layout="constrained")
+axes = figure.add_subplot(xlabel="time (seconds)")
+axes.hlines(pitch, start, start + duration - 0.03, colors=[BLUE] * 12 + [ORANGE] * 12, linewidth=5)
+axes.set_yticks([36, 48, 60, 72], ["C2", "C3", "C4", "C5"])
+axes.grid(axis="y", color="#d9d9d9")
+title = f"The end of {train[0].name} (blue) and the beginning of {train[1].name} (orange)"
+axes.set_title(title, loc="left")
+figure.savefig(out / "seam.png", dpi=150)
+figure
 
 # %% [markdown]
 # Such windows teach that after a final chord anything may come, in any key: nobody can learn that,
@@ -583,12 +589,12 @@ same = np.allclose(to_rows(tokenizer.decode(tokenizer.encode(test[0]))), test_ro
 print("decoded again, the same rows:", same)
 
 EPOCHS = 8
-mended_ds = km.make_dataset(train, tokenizer, sequence_length=75, batch_size=32, seed=0)
-test_ds = km.make_dataset(test, tokenizer, sequence_length=75, batch_size=32)
+mended_ds = km.make_dataset(train, tokenizer, sequence_length=75, batch_size=16, seed=0)
+test_ds = km.make_dataset(test, tokenizer, sequence_length=75, batch_size=16)
 keras.utils.set_random_seed(0)
 mended = km.build_model(tokenizer.vocab_size, cell="lstm", embedding_dim=64, units=128)
 mended.compile(
-    keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, EPOCHS * len(mended_ds))),
+    keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.02, EPOCHS * len(mended_ds))),
     keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0),
 )
 mended.fit(mended_ds, validation_data=test_ds, epochs=EPOCHS, shuffle=False, verbose=2)
