@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "generation": {"arguments"},
     "evaluation": {"data"},
     "serving": {"midi", "tokenizers", "generation", "arguments"},
-    "audio": {"midi"},
+    "audio": {"midi", "arguments"},
     "plots": {"midi"},
     "explain": {"arguments", "plots"},
 }

@@ -259,7 +259,7 @@ class TestBadArguments:
             ({"wave": np.full(5000, np.inf)}, "`wave` must be finite, and about within [-1, 1]."),
             ({"wave": np.full(5000, 1e30)}, "`wave` must be finite, and about within [-1, 1]."),
             ({"frame_length": 1}, "`frame_length` must be a whole number >= 2."),
-            ({"frame_length": 4096.0}, "`frame_length` must be a whole number >= 2."),
+            ({"frame_length": 4096.5}, "`frame_length` must be a whole number >= 2."),
             ({"frame_step": 0}, "`frame_step` must be a whole number from 1 to 4096."),
             ({"frame_step": 4097}, "`frame_step` must be a whole number from 1 to 4096."),
             ({"frame_step": True}, "`frame_step` must be a whole number from 1 to 4096."),

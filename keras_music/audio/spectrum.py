@@ -42,6 +42,7 @@ import warnings
 
 import numpy as np
 
+from keras_music.arguments import whole_number
 from keras_music.audio.sound import check_sample_rate
 
 ENGINES = ("auto", "tensorflow-io", "tf.signal")
@@ -201,28 +202,17 @@ def _dbscale(magnitudes, top_db):
 
 def _check_frames(frame_length, frame_step, fft_length):
     """(fft_length, frame_length, frame_step), in the order in which they are taken."""
-    frame_length = _check_whole("frame_length", frame_length, 2)
-    frame_step = _check_whole("frame_step", frame_step, 1, frame_length)
+    frame_length = whole_number("frame_length", frame_length, 2)
+    frame_step = whole_number("frame_step", frame_step, 1, frame_length)
     if fft_length is None:
         return 1 << (frame_length - 1).bit_length(), frame_length, frame_step
-    fft_length = _check_whole("fft_length", fft_length, frame_length)
+    fft_length = whole_number("fft_length", fft_length, frame_length)
     if fft_length % 2:
         raise ValueError(
             f"`fft_length` must be even. Received: fft_length={fft_length}. Leave it out for "
             "the next power of two, which is the fastest."
         )
     return fft_length, frame_length, frame_step
-
-
-def _check_whole(name, value, low, high=None):
-    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_integer or value < low or (high is not None and value > high):
-        rule = f">= {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(
-            f"`{name}` must be a whole number {rule}. Received: {name}={value!r}. "
-            "Leave it out if in doubt."
-        )
-    return int(value)
 
 
 def _check_wave(wave, frame_length):
@@ -252,7 +242,7 @@ def _check_wave(wave, frame_length):
 def _check_bands(sample_rate, num_mels, lowest_hz, highest_hz, fft_length):
     """(sample_rate, num_mels, lowest_hz, highest_hz), in the order in which they are taken."""
     check_sample_rate(sample_rate)
-    num_mels = _check_whole("num_mels", num_mels, 1)
+    num_mels = whole_number("num_mels", num_mels, 1)
     are_numbers = isinstance(lowest_hz, numbers.Real) and isinstance(highest_hz, numbers.Real)
     if not are_numbers or not 0 <= lowest_hz < highest_hz <= sample_rate / 2:
         raise ValueError(
