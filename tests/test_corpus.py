@@ -52,6 +52,12 @@ def test_the_report_has_a_row_for_what_was_kept_and_for_what_was_not():
         ["again", 40, 20.0, True, "", "piece 0"],
         ["bad.mid", 0, 0.0, False, "it has no notes", ""],
     ]
+    known = Corpus([first, other], rows=[{"tempo_bpm": 90}, {"warnings": "long"}], dropped=dropped)
+    expected = [["piece 0", 90, None], ["piece 1", None, "long"], ["bad.mid", None, None]]
+    table = known.report[["name", "tempo_bpm", "warnings"]].astype(object)
+    assert table.where(table.notna(), None).values.tolist() == expected
+    assert known[1:].report["warnings"].tolist() == ["long"]
+    assert "80 notes, 1 minutes, 1 left out: see .report)" in repr(known)
     texts = Corpus(["do", "re"], names=["a", "b"]).report
     assert list(texts.columns) == ["name", "characters", "kept", "reason", "same_as"]
     assert texts.characters.tolist() == [2, 2]
@@ -64,6 +70,7 @@ def test_the_report_has_a_row_for_what_was_kept_and_for_what_was_not():
         ({"pieces": [1.5]}, r"`pieces` must be .* Received: \['float'\]"),
         ({"pieces": ["a"], "names": []}, "`names` must have one entry .* Received: 0 entries"),
         ({"pieces": ["a"], "keys": "xy"}, "`keys` must have one entry .* Received: 2 entries"),
+        ({"pieces": ["a"], "rows": []}, "`rows` must have one entry .* Received: 0 entries"),
     ],
 )
 def test_bad_arguments_get_a_sentence(arguments, message):

@@ -43,10 +43,12 @@ class Corpus(Sequence):
         where they are known, `notes` and `seconds` or `characters`.
       keys: one `str` a piece; equal keys mean "the same music". Default: `split` compares the
         pieces themselves.
+      rows: one dict a piece: what more the report says of it, a column for each key. Those in
+        `dropped` may have the same keys.
       empty: why there are no pieces, for the error message of an empty corpus.
 
     Raises:
-      ValueError: pieces of two kinds, or as many names or keys as there are not pieces.
+      ValueError: pieces of two kinds, or as many names, keys or rows as there are not pieces.
 
     Example:
       >>> corpus = Corpus(["do re mi", "fa sol la"], name="scales")
@@ -54,7 +56,9 @@ class Corpus(Sequence):
       (Corpus('scales', 2 texts, 17 characters), 'do re mi')
     """
 
-    def __init__(self, pieces, *, name="corpus", names=None, dropped=(), keys=None, empty=""):
+    def __init__(
+        self, pieces, *, name="corpus", names=None, dropped=(), keys=None, rows=None, empty=""
+    ):
         if isinstance(pieces, str | Piece):
             raise ValueError(
                 f"`pieces` must be a list of pieces. Received: one {type(pieces).__name__}. "
@@ -71,7 +75,7 @@ class Corpus(Sequence):
         if names is None:
             own = [getattr(piece, "name", "") for piece in self._pieces]
             names = [text or f"{name}[{i}]" for i, text in enumerate(own)]
-        for argument, values in (("names", names), ("keys", keys)):
+        for argument, values in (("names", names), ("keys", keys), ("rows", rows)):
             if values is not None and len(values) != len(self._pieces):
                 raise ValueError(
                     f"`{argument}` must have one entry for each of the {len(self._pieces)} pieces. "
@@ -82,6 +86,7 @@ class Corpus(Sequence):
         self._is_text = kinds == {str}
         self._dropped = tuple(dropped)
         self._keys = None if keys is None else tuple(keys)
+        self._rows = ({},) * len(self._pieces) if rows is None else tuple(rows)
         self.empty_reason = empty or "it was made from no pieces"
 
     def __len__(self):
@@ -105,20 +110,23 @@ class Corpus(Sequence):
             return f"Corpus({self.name!r}, empty)"
         count = f"{len(self)} {'text' if self._is_text else 'piece'}{'s' if len(self) > 1 else ''}"
         total = sum(map(len, self._pieces))
+        left_out = f", {len(self._dropped)} left out: see .report" if self._dropped else ""
         if self._is_text:
-            return f"Corpus({self.name!r}, {count}, {total} characters)"
+            return f"Corpus({self.name!r}, {count}, {total} characters{left_out})"
         minutes = sum(piece.duration for piece in self._pieces) / 60
-        return f"Corpus({self.name!r}, {count}, {total} notes, {minutes:.0f} minutes)"
+        return f"Corpus({self.name!r}, {count}, {total} notes, {minutes:.0f} minutes{left_out})"
 
     @functools.cached_property
     def report(self) -> pd.DataFrame:
         """A table with one row a piece, kept ones first, then those that were left out.
 
         Columns: `name`; `notes` and `seconds` (text: `characters`); `kept`; `reason` (why it was
-        left out); `same_as` (the first piece that has the same music, "" if there is none).
+        left out); `same_as` (the first piece that has the same music, "" if there is none); and
+        what else is known of the pieces of this corpus.
         """
         rows = [
             {
+                **self._rows[index],
                 "name": self.names[index],
                 "characters" if self._is_text else "notes": len(piece),
                 "seconds": getattr(piece, "duration", 0.0),
@@ -131,7 +139,9 @@ class Corpus(Sequence):
         unknown = {"notes": 0, "seconds": 0.0, "characters": 0, "kept": False, "same_as": ""}
         rows += [{**unknown, **row} for row in self._dropped]
         counts = ["characters"] if self._is_text else ["notes", "seconds"]
-        return pd.DataFrame(rows, columns=["name", *counts, "kept", "reason", "same_as"])
+        columns = ["name", *counts, "kept", "reason", "same_as"]
+        columns += [key for row in rows for key in row if key not in unknown]
+        return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
     def split(self, seed=0, fractions=(0.8, 0.1, 0.1)):
         """Splits by piece into train, validation and test, so that no music is on two sides.
@@ -196,6 +206,7 @@ class Corpus(Sequence):
             name=name,
             names=[self.names[i] for i in indices],
             keys=None if self._keys is None else [self._keys[i] for i in indices],
+            rows=[self._rows[i] for i in indices],
             empty=f"the {len(self)} pieces of {self.name!r} left none for it",
         )
 
