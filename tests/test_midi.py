@@ -1,10 +1,12 @@
 """Pieces and MIDI files: annotated hexdumps in, notes out, and back; mido and pretty_midi agree."""
 
 import collections
+import copy
 import dataclasses
 import io
 import os
 import pathlib
+import pickle
 import re
 import struct
 import tempfile
@@ -940,3 +942,41 @@ def test_a_device_is_written_to_and_stays_one():
     with pytest.raises(OSError, match="Cannot write /dev/full: No space left on device"):
         write_midi(Piece([{"pitch": 60, "start": 0.0, "end": 1.0}]), full)
     assert full.is_char_device()
+
+
+# The tables of a piece are made when they are asked for
+
+
+def test_columns_are_the_table_and_a_changed_table_counts():
+    piece = Piece({"pitch": [62, 60], "start": [0.5, 0.0], "end": [1.0, 0.5]})
+    columns = piece.columns("notes")
+    assert "notes" not in vars(piece) and len(piece) == 2 and piece.duration == 1.0
+    assert list(columns) == list(piece.notes)
+    for name, column in columns.items():
+        np.testing.assert_array_equal(column, piece.notes[name])
+        assert column.dtype == piece.notes[name].dtype
+    piece.notes["pitch"] += 1
+    assert piece.columns("notes")["pitch"].tolist() == [61, 63] and columns["pitch"][0] == 60
+    with pytest.raises(AttributeError, match="'Piece' object has no attribute 'chords'"):
+        _ = piece.chords
+
+
+@pytest.mark.parametrize("is_seen", [False, True])
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))]
+)
+def test_a_copy_of_a_piece_is_a_piece(again, is_seen):
+    """Also after the table of the first was made: copies once shared what it was made from."""
+    piece = Piece([{"pitch": 60, "start": 0.0, "end": 0.5}], name="one")
+    if is_seen:
+        assert len(piece.notes)
+    other = again(piece)
+    assert len(piece.notes) == len(other.notes) == len(other) == 1 and other.name == "one"
+    assert other.tempos["tempo_bpm"].tolist() == [120.0]
+
+
+def test_arrays_given_to_a_piece_stay_the_givers():
+    pitch = np.array([60, 62])
+    piece = Piece({"pitch": pitch, "start": np.zeros(2), "end": np.ones(2)})
+    pitch[0] = 0
+    assert piece.columns("notes")["pitch"].tolist() == [60, 62]

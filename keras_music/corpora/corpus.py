@@ -251,8 +251,9 @@ def _fingerprints(piece) -> list:
         return [piece.strip()]
     if not len(piece):
         return ["no notes"]
-    onsets = np.rint(piece.to_beats(piece.notes["start"]) * TICKS_PER_BEAT).astype(np.int64)
-    notes = np.unique(np.stack([onsets, piece.notes["pitch"]], axis=1), axis=0)  # (notes, 2)
+    notes = piece.columns("notes")
+    onsets = np.rint(piece.to_beats(notes["start"]) * TICKS_PER_BEAT).astype(np.int64)
+    notes = np.unique(np.stack([onsets, notes["pitch"]], axis=1), axis=0)  # (notes, 2)
     notes -= notes.min(axis=0)
     quarters = notes[:, 0] * 4 // (notes[-1, 0] + 1)  # (notes,), 0 to 3
     parts = [(quarter, notes[quarters == quarter]) for quarter in range(4)]

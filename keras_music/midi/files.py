@@ -20,7 +20,6 @@ import pathlib
 import tempfile
 
 import numpy as np
-import pandas as pd
 
 from keras_music.midi.piece import DEFAULT_TEMPO_BPM, Piece, check_piece
 
@@ -52,23 +51,12 @@ def read_midi(source) -> Piece:
     if not tracks:
         raise ValueError(f"{label} is a MIDI file without notes. Leave it out, or check the file.")
     tempos, to_seconds = _read_tempos(score)
-    signatures = [
-        {"time": float(to_seconds(s.time)), "numerator": s.numerator, "denominator": s.denominator}
-        for s in score.time_signatures
-        if s.numerator >= 1 and s.denominator >= 1
-    ]
     try:
         return Piece(
-            pd.concat(
-                [_read_notes(t, i, to_seconds) for i, t in enumerate(tracks)], ignore_index=True
-            ),
+            _read_notes(tracks, to_seconds),
             tempos=tempos,
-            time_signatures=signatures,
-            pedals=[
-                {"start": float(to_seconds(start)), "end": float(to_seconds(end)), "track": i}
-                for i, track in enumerate(tracks)
-                for start, end in _pedal_spans(track)
-            ],
+            time_signatures=_read_signatures(score, to_seconds),
+            pedals=_read_pedals(tracks, to_seconds),
             ticks_per_quarter=score.ticks_per_quarter,
             name=name,
         )
@@ -222,25 +210,54 @@ def _read_tempos(score):
     return {"time": to_seconds(ticks), "tempo_bpm": 60e6 / per_quarter}, to_seconds
 
 
-def _read_notes(track, number, to_seconds):
-    arrays = track.notes.numpy()
-    start = arrays["time"].astype(np.int64)
-    return pd.DataFrame(
-        {
-            "pitch": arrays["pitch"].astype(np.int64),
-            "velocity": arrays["velocity"].astype(np.int64),
-            "start": to_seconds(start),
-            "end": to_seconds(start + arrays["duration"]),
-            "program": track.program,
-            "is_drum": track.is_drum,
-            "track": number,
-        }
+def _read_signatures(score, to_seconds):
+    rows = [
+        (s.time, s.numerator, s.denominator)
+        for s in score.time_signatures
+        if s.numerator >= 1 and s.denominator >= 1
+    ]
+    if not rows:
+        return None
+    tick, numerator, denominator = np.array(rows, np.int64).T
+    return {"time": to_seconds(tick), "numerator": numerator, "denominator": denominator}
+
+
+def _read_notes(tracks, to_seconds):
+    """The notes of all tracks as columns."""
+    arrays = [track.notes.numpy() for track in tracks]
+    number = np.repeat(np.arange(len(tracks)), [len(a["time"]) for a in arrays])
+    time, duration, pitch, velocity = (
+        np.concatenate([a[key] for a in arrays]).astype(np.int64)
+        for key in ("time", "duration", "pitch", "velocity")
     )
+    start, end = to_seconds(np.stack([time, time + duration]))
+    return {
+        "pitch": pitch,
+        "velocity": velocity,
+        "start": start,
+        "end": end,
+        "program": np.array([track.program for track in tracks])[number],
+        "is_drum": np.array([track.is_drum for track in tracks])[number],
+        "track": number,
+    }
+
+
+def _read_pedals(tracks, to_seconds):
+    rows = [
+        (start, end, number)
+        for number, track in enumerate(tracks)
+        if track.controls
+        for start, end in _pedal_spans(track)
+    ]
+    if not rows:
+        return None
+    start, end, number = np.array(rows, np.int64).T
+    return {"start": to_seconds(start), "end": to_seconds(end), "track": number}
 
 
 def _pedal_spans(track):
     presses = [(c.time, c.value) for c in track.controls if c.number == SUSTAIN_PEDAL]
-    return spans(presses, track.end())
+    return spans(presses, track.end()) if presses else []
 
 
 def spans(presses, last):

@@ -14,7 +14,6 @@ that no MIDI file could hold.
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import numpy as np
 import pandas as pd
@@ -65,27 +64,48 @@ class Piece:
     """
 
     notes: pd.DataFrame
-    tempos: pd.DataFrame | None = None
-    time_signatures: pd.DataFrame | None = None
-    pedals: pd.DataFrame | None = None
+    tempos: pd.DataFrame = dataclasses.field(default_factory=list)
+    time_signatures: pd.DataFrame = dataclasses.field(default_factory=list)
+    pedals: pd.DataFrame = dataclasses.field(default_factory=list)
     ticks_per_quarter: int = 480
     name: str = ""
 
     def __post_init__(self):
-        def put(field, value):
-            object.__setattr__(self, field, value)
-
-        put("notes", _notes(_columns("notes", self.notes, NOTE_DTYPES, NOTE_DEFAULTS)))
-        put("tempos", _tempos(_columns("tempos", self.tempos, TEMPO_DTYPES)))
-        signatures = _columns("time_signatures", self.time_signatures, TIME_SIGNATURE_DTYPES)
-        put("time_signatures", _time_signatures(signatures))
-        put("pedals", _pedals(_columns("pedals", self.pedals, PEDAL_DTYPES, {"track": 0})))
         ticks = whole_number("ticks_per_quarter", self.ticks_per_quarter, 1, 32767)
-        put("ticks_per_quarter", ticks)
+        object.__setattr__(self, "ticks_per_quarter", ticks)
+        arrays = {}
+        for table, (dtypes, defaults, check) in TABLES.items():
+            arrays[table] = check(_columns(table, self.__dict__.pop(table), dtypes, defaults))
+        object.__setattr__(self, "_arrays", arrays)
+
+    def __getattr__(self, table):
+        """A table, made when it is first asked for: pandas is slow, and most are never seen."""
+        if table not in TABLES:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {table!r}")
+        frame = pd.DataFrame(self._arrays[table])
+        # From here on the table alone counts: whoever has it may change it.
+        others = {name: arrays for name, arrays in self._arrays.items() if name != table}
+        object.__setattr__(self, "_arrays", others)
+        object.__setattr__(self, table, frame)
+        return frame
+
+    def columns(self, table: str) -> dict[str, np.ndarray]:
+        """The columns of `notes`, `tempos`, `time_signatures` or `pedals` as arrays, by name.
+
+        They are the same numbers as in the table, and come without pandas, which is faster. They
+        are for reading only.
+
+        >>> Piece([{"pitch": 60, "start": 0.0, "end": 0.5}]).columns("notes")["pitch"].tolist()
+        [60]
+        """
+        if table in self._arrays:
+            return self._arrays[table]
+        frame = getattr(self, table)
+        return {name: frame[name].to_numpy() for name in frame}
 
     def __len__(self):
         """The number of notes."""
-        return len(self.notes)
+        return len(self.columns("notes")["pitch"])
 
     def __repr__(self):
         name = f"{self.name!r}, " if self.name else ""
@@ -94,7 +114,7 @@ class Piece:
     @property
     def duration(self) -> float:
         """Seconds from 0 to the end of the last note (0.0 without notes)."""
-        return float(self.notes["end"].max()) if len(self) else 0.0
+        return float(self.columns("notes")["end"].max(initial=0.0))
 
     def crop(self, end: float) -> Piece:
         """The piece up to `end` (seconds): later notes are left out, sounding ones end there.
@@ -149,8 +169,8 @@ class Piece:
 
     def _tempo_knots(self):
         """Where the tempo changes: seconds, beats, and beats a second from there on."""
-        times = self.tempos["time"].to_numpy()
-        beats_per_second = self.tempos["tempo_bpm"].to_numpy() / 60.0
+        times, tempo_bpm = self.columns("tempos").values()
+        beats_per_second = tempo_bpm / 60.0
         beats = np.concatenate([[0.0], np.cumsum(np.diff(times) * beats_per_second[:-1])])
         return times, beats, beats_per_second
 
@@ -169,24 +189,19 @@ def check_piece(piece, *, needs_notes=False):
         )
 
 
-def _columns(name, value, dtypes, defaults=()):
+def _columns(name, value, dtypes, defaults):
     """Exactly the columns of `dtypes` as arrays, converted, defaults filled in.
 
-    The tables are made from them once, when all is checked: pandas takes a millisecond for each
-    step between two tables, which is longer than decoding a piece.
+    Arrays that are right already do not go through pandas, where each step between two tables takes
+    a millisecond, which is longer than reading or decoding a piece.
     """
     if value is None or (hasattr(value, "__len__") and len(value) == 0):
         return {column: np.empty(0, dtype) for column, dtype in dtypes.items()}
-    if not _are_arrays(value, dtypes, defaults):
+    arrays = _as_they_are(value, dtypes, defaults)
+    if arrays is None:
         value = _to_frame(name, value, dtypes, defaults)
         arrays = {
             column: _column(f"{name}.{column}", value[column], dtype, column, defaults)
-            for column, dtype in dtypes.items()
-            if column in value
-        }
-    else:
-        arrays = {
-            column: value[column].astype(dtype, copy=False)
             for column, dtype in dtypes.items()
             if column in value
         }
@@ -197,18 +212,23 @@ def _columns(name, value, dtypes, defaults=()):
     }
 
 
-def _are_arrays(value, dtypes, defaults):
-    """Whether this is a dict of arrays of such types already, all of one length."""
+def _as_they_are(value, dtypes, defaults):
+    """The columns of a dict of arrays of such types, all of one length; None if it is no such."""
     if not isinstance(value, dict):
-        return False
-    given = [value.get(column) for column in dtypes if column in value or column not in defaults]
-    wanted = [d for column, d in dtypes.items() if column in value or column not in defaults]
-    return all(
-        isinstance(array, np.ndarray)
-        and (array.dtype == dtype or (array.dtype == np.int32 and dtype == "int64"))
-        and array.shape == (len(given[0]),)
-        for array, dtype in zip(given, wanted, strict=True)
-    )
+        return None
+    arrays, shape = {}, None
+    for column, dtype in dtypes.items():
+        array = value.get(column)
+        if array is None and column in defaults:
+            continue
+        if not isinstance(array, np.ndarray) or array.shape != (shape or (*array.shape, 0)[:1]):
+            return None
+        if array.dtype != dtype:
+            if array.dtype != np.int32 or dtype != "int64":
+                return None
+            array = array.astype(np.int64)
+        arrays[column], shape = array, array.shape
+    return arrays
 
 
 def _to_frame(name, value, dtypes, defaults):
@@ -229,20 +249,15 @@ def _to_frame(name, value, dtypes, defaults):
     return table
 
 
-def _frame(columns, order):
-    """The rows of these columns in this order, as a table."""
-    if not len(order):
-        return _empty_frame(tuple((name, values.dtype) for name, values in columns.items())).copy()
-    return pd.DataFrame({column: values[order] for column, values in columns.items()})
-
-
-@functools.cache
-def _empty_frame(dtypes):
-    return pd.DataFrame({name: np.empty(0, dtype) for name, dtype in dtypes})
+def _in_order(columns, order):
+    """The rows of these columns in this order; arrays of the piece's own."""
+    return {name: values[order] for name, values in columns.items()}
 
 
 def _last_of_each(time):
     """The order of these times, of equal ones the last given only."""
+    if len(time) < 2:  # as most pieces have it
+        return np.arange(len(time))
     order = np.argsort(time, kind="stable")
     return order[np.append(np.diff(time[order]) != 0, True)[: len(order)]]
 
@@ -264,13 +279,13 @@ def _column(name, values, dtype, column, defaults):
 
 
 def _check_range(name, values, low, high):
-    values = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    if not len(values) or (values.min() >= low and values.max() <= high):
+        return
     wrong = ~((values >= low) & (values <= high))
-    if wrong.any():
-        raise ValueError(
-            f"`{name}` must be from {low} to {high}. Received: {values[wrong][0]:g}. "
-            "Correct or remove the row."
-        )
+    raise ValueError(
+        f"`{name}` must be from {low} to {high}. Received: {values[wrong][0]:g}. "
+        "Correct or remove the row."
+    )
 
 
 def _check_times(name, table):
@@ -291,8 +306,12 @@ def _notes(notes):
     _check_range("notes.velocity", notes["velocity"], 1, 127)
     _check_range("notes.program", notes["program"], 0, 127)
     _check_range("notes.track", notes["track"], 0, 2**31)
-    keys = ["velocity", "program", "track", "end", "pitch", "start"]  # the last one counts most
-    return _frame(notes, np.lexsort([notes[key] for key in keys]))
+    pitch, start = notes["pitch"], notes["start"]
+    order = np.lexsort([pitch, start])  # the last one counts most
+    if not (np.diff(start[order]) + np.diff(pitch[order]) ** 2).all():  # two keys are not enough
+        keys = ["velocity", "program", "track", "end", "pitch", "start"]
+        order = np.lexsort([notes[key] for key in keys])
+    return _in_order(notes, order)
 
 
 def _tempos(tempos):
@@ -302,7 +321,7 @@ def _tempos(tempos):
     if not (tempos["time"] == 0).any():
         first = {"time": 0.0, "tempo_bpm": DEFAULT_TEMPO_BPM}
         tempos = {column: np.append(first[column], values) for column, values in tempos.items()}
-    return _frame(tempos, _last_of_each(tempos["time"]))
+    return _in_order(tempos, _last_of_each(tempos["time"]))
 
 
 def _time_signatures(signatures):
@@ -310,15 +329,24 @@ def _time_signatures(signatures):
     _check_range("time_signatures.time", signatures["time"], 0, 1e12)
     _check_range("time_signatures.numerator", signatures["numerator"], 1, 255)
     denominators = signatures["denominator"]
-    wrong = ~np.isin(denominators, 2 ** np.arange(8))
+    wrong = (denominators < 1) | (denominators > 128) | (denominators & (denominators - 1) != 0)
     if wrong.any():
         raise ValueError(
             "`time_signatures.denominator` must be a power of two from 1 to 128. "
             f"Received: {denominators[wrong][0]}. Correct or remove the row."
         )
-    return _frame(signatures, _last_of_each(signatures["time"]))
+    return _in_order(signatures, _last_of_each(signatures["time"]))
 
 
 def _pedals(pedals):
     _check_times("pedals", pedals)
-    return _frame(pedals, np.lexsort([pedals[key] for key in ("end", "track", "start")]))
+    return _in_order(pedals, np.lexsort([pedals[key] for key in ("end", "track", "start")]))
+
+
+# The tables of a piece: the columns, what is filled in, and what makes them right.
+TABLES = {
+    "notes": (NOTE_DTYPES, NOTE_DEFAULTS, _notes),
+    "tempos": (TEMPO_DTYPES, {}, _tempos),
+    "time_signatures": (TIME_SIGNATURE_DTYPES, {}, _time_signatures),
+    "pedals": (PEDAL_DTYPES, {"track": 0}, _pedals),
+}

@@ -120,7 +120,7 @@ class ChoraleTokenizer(Tokenizer):
           ValueError: it is no `Piece`, or one of over 10 million tokens.
         """
         check_piece(piece)
-        notes = {name: piece.notes[name].to_numpy() for name in piece.notes}
+        notes = piece.columns("notes")
         if notes["is_drum"].any():
             notes = {name: column[~notes["is_drum"]] for name, column in notes.items()}
         times = piece.to_beats(np.stack([notes["start"], notes["end"]])) * self.steps_per_beat

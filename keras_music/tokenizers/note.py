@@ -130,8 +130,9 @@ class NoteTokenizer(Tokenizer):
     def _quantise(self, piece):
         """Notes in order, as whole steps: pitch, start, end, velocity; none of a pitch overlap."""
         names = ("pitch", "start", "end", "velocity")
-        is_heard = ~piece.notes["is_drum"].to_numpy()
-        pitch, start, end, velocity = (piece.notes[name].to_numpy()[is_heard] for name in names)
+        notes = piece.columns("notes")
+        is_heard = ~notes["is_drum"]
+        pitch, start, end, velocity = (notes[name][is_heard] for name in names)
         with np.errstate(over="ignore"):  # infinity is too long, as is said before it is used
             start, end = (np.rint(x * self.steps_per_second) for x in (start, end))
         check_length(start.max(initial=0) / self.max_step, piece)

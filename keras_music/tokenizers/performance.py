@@ -171,14 +171,14 @@ class PerformanceTokenizer(Tokenizer):
 
     def _quantise(self, piece):
         """Program, key, start, end, velocity of notes and pedals; no two of one key overlap."""
-        notes = {name: piece.notes[name].to_numpy() for name in piece.notes}
+        notes = piece.columns("notes")
         if not self.multi_program and notes["is_drum"].any():
             notes = {name: column[~notes["is_drum"]] for name, column in notes.items()}
         start, end = self._steps(notes["start"]), self._steps(notes["end"])
         program = np.zeros_like(start)
         if self.multi_program:
             program = np.where(notes["is_drum"], DRUMS, notes["program"])
-        end, pedals = self._hear(piece.pedals, notes["track"], program, end)
+        end, pedals = self._hear(piece.columns("pedals"), notes["track"], program, end)
         key = program * 128 + notes["pitch"]
         key, start, end, velocity = settle(key, start, end, notes["velocity"])
         notes = key // 128, key % 128, start, end, velocity
@@ -188,10 +188,9 @@ class PerformanceTokenizer(Tokenizer):
 
     def _hear(self, pedals, track, program, end):
         """The ends of the notes as they are written, and the pedals that are, like notes."""
-        if self.pedal == "ignore" or not len(pedals):
+        if self.pedal == "ignore" or not len(pedals["track"]):
             return end, None
-        spans = [pedals["track"].to_numpy()]
-        spans += [self._steps(pedals[name].to_numpy()) for name in ("start", "end")]
+        spans = [pedals["track"], self._steps(pedals["start"]), self._steps(pedals["end"])]
         if self.pedal == "extend":
             player = np.unique(track, return_inverse=True)[1]  # each track its own, counted
             return extend(player, end, of_players(track, player, spans)), None

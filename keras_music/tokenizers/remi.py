@@ -198,7 +198,7 @@ class RemiTokenizer(Tokenizer):
 
     def _quantise(self, piece):
         """Notes in order: program * 128 + pitch, start and end in positions, velocity."""
-        notes = {name: piece.notes[name].to_numpy() for name in piece.notes}
+        notes = piece.columns("notes")
         key, is_drum = notes["pitch"], notes["is_drum"]
         if self.multi_program:
             key = np.where(is_drum, DRUMS, notes["program"]) * 128 + key
@@ -217,7 +217,7 @@ class RemiTokenizer(Tokenizer):
 
     def _metre(self, piece, last):
         """The bar lines before `last` where signatures begin, and the signatures' numbers."""
-        times, *parts = (column.to_numpy() for _, column in piece.time_signatures.items())
+        times, *parts = piece.columns("time_signatures").values()
         places = self._places(piece, times)
         places = places[places < last + self._bar_length.max()].astype(np.int64).tolist()
         lines, numbers = [0], [self._number_of[4, 4]]
@@ -243,11 +243,12 @@ class RemiTokenizer(Tokenizer):
 
     def _tempo(self, piece, last):
         """Where the tempo changes before the position `last`, and the tempos' numbers."""
-        places = self._places(piece, piece.tempos["time"].to_numpy())
+        times, bpm = piece.columns("tempos").values()
+        places = self._places(piece, times)
         places = places[places < last].astype(np.int64)
-        bpm = piece.tempos["tempo_bpm"].to_numpy()[: len(places)]
         counts = np.diff(places, append=last) > 0  # of several in one position the last counts
-        places, number = places[counts], 1 + np.searchsorted(self._tempo_bounds, bpm[counts])
+        bpm = bpm[: len(places)][counts]
+        places, number = places[counts], 1 + np.searchsorted(self._tempo_bounds, bpm)
         changes = np.diff(number, prepend=self._first_tempo) != 0
         return places[changes], number[changes]
 
