@@ -31,9 +31,10 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from google.protobuf import message
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
+from keras_music.messages import message_classes
 from keras_music.serving import lint
 
 FILE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
@@ -51,25 +52,7 @@ FIELDS = {  # message: (field, number, type); "*" means that the field may occur
 FAILURES = (tf.errors.OpError, message.DecodeError, OSError, ValueError, TypeError, KeyError)
 
 
-def _build_messages():
-    """Makes the classes of `FIELDS`, in a pool of their own, where no other package's clash."""
-    file = descriptor_pb2.FileDescriptorProto(name="warmup.proto", package=PACKAGE, syntax="proto3")
-    for name, fields in FIELDS.items():
-        described = file.message_type.add(name=name)
-        for field_name, number, kind in fields:
-            field = described.field.add(name=field_name, number=number)
-            field.label = field.LABEL_REPEATED if kind.endswith("*") else field.LABEL_OPTIONAL
-            types = {"string": field.TYPE_STRING, "bytes": field.TYPE_BYTES}
-            field.type = types.get(kind, field.TYPE_MESSAGE)
-            if kind not in types:
-                field.type_name = f".{PACKAGE}.{kind.removesuffix('*')}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    find = pool.FindMessageTypeByName
-    return [message_factory.GetMessageClass(find(f"{PACKAGE}.{name}")) for name in FIELDS]
-
-
-_, _, PredictRequest, PredictResponse, _, PredictionLog = _build_messages()
+_, _, PredictRequest, PredictResponse, _, PredictionLog = message_classes(PACKAGE, FIELDS)
 
 
 def predict_request(model, signature, inputs):
