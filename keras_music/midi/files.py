@@ -195,11 +195,13 @@ def _read_tempos(score):
     Ticks times microseconds a quarter are whole numbers, so that the sums are exact and only
     the last division rounds. Of several tempos on one tick the last one counts.
     """
+    given = score.tempos.numpy()
     changes = {0: round(60e6 / DEFAULT_TEMPO_BPM)}
-    changes |= {t.time: t.mspq for t in score.tempos if t.time >= 0 and t.mspq > 0}
-    ticks = np.array(sorted(changes), dtype=np.int64)
-    per_quarter = np.array([changes[t] for t in ticks], dtype=np.int64)
-    elapsed = np.concatenate([[0], np.cumsum(np.diff(ticks) * per_quarter[:-1])])
+    for time, mspq in zip(given["time"].tolist(), given["mspq"].tolist(), strict=True):
+        if time >= 0 and mspq > 0:
+            changes[time] = mspq
+    ticks, per_quarter = np.array(sorted(changes.items()), np.int64).T
+    elapsed = np.cumsum(np.append(0, np.diff(ticks) * per_quarter[:-1]))
 
     def to_seconds(tick):
         tick = np.asarray(tick, dtype=np.int64)
@@ -211,15 +213,10 @@ def _read_tempos(score):
 
 
 def _read_signatures(score, to_seconds):
-    rows = [
-        (s.time, s.numerator, s.denominator)
-        for s in score.time_signatures
-        if s.numerator >= 1 and s.denominator >= 1
-    ]
-    if not rows:
-        return None
-    tick, numerator, denominator = np.array(rows, np.int64).T
-    return {"time": to_seconds(tick), "numerator": numerator, "denominator": denominator}
+    rows = score.time_signatures.numpy()
+    is_one = (rows["numerator"] >= 1) & (rows["denominator"] >= 1)
+    rows = {key: values[is_one].astype(np.int64) for key, values in rows.items()}
+    return {**rows, "time": to_seconds(rows["time"])}
 
 
 def _read_notes(tracks, to_seconds):
@@ -227,13 +224,15 @@ def _read_notes(tracks, to_seconds):
     arrays = [track.notes.numpy() for track in tracks]
     number = np.repeat(np.arange(len(tracks)), [len(a["time"]) for a in arrays])
     time, duration, pitch, velocity = (
-        np.concatenate([a[key] for a in arrays]).astype(np.int64)
+        np.concatenate([a[key] for a in arrays], dtype=np.int64)
         for key in ("time", "duration", "pitch", "velocity")
     )
+    order = np.argsort(time * 128 + pitch, kind="stable")
+    time, duration, number = time[order], duration[order], number[order]
     start, end = to_seconds(np.stack([time, time + duration]))
     return {
-        "pitch": pitch,
-        "velocity": velocity,
+        "pitch": pitch[order],
+        "velocity": velocity[order],
         "start": start,
         "end": end,
         "program": np.array([track.program for track in tracks])[number],
@@ -256,8 +255,10 @@ def _read_pedals(tracks, to_seconds):
 
 
 def _pedal_spans(track):
-    presses = [(c.time, c.value) for c in track.controls if c.number == SUSTAIN_PEDAL]
-    return spans(presses, track.end()) if presses else []
+    controls = track.controls.numpy()
+    is_pedal = controls["number"] == SUSTAIN_PEDAL
+    presses = zip(*(controls[key][is_pedal].tolist() for key in ("time", "value")), strict=True)
+    return spans(presses, track.end())
 
 
 def spans(presses, last):

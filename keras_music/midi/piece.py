@@ -306,12 +306,23 @@ def _notes(notes):
     _check_range("notes.velocity", notes["velocity"], 1, 127)
     _check_range("notes.program", notes["program"], 0, 127)
     _check_range("notes.track", notes["track"], 0, 2**31)
-    pitch, start = notes["pitch"], notes["start"]
-    order = np.lexsort([pitch, start])  # the last one counts most
-    if not (np.diff(start[order]) + np.diff(pitch[order]) ** 2).all():  # two keys are not enough
-        keys = ["velocity", "program", "track", "end", "pitch", "start"]
-        order = np.lexsort([notes[key] for key in keys])
-    return _in_order(notes, order)
+    return _in_order(notes, _note_order(**notes))
+
+
+def _note_order(pitch, velocity, start, end, program, is_drum, track):
+    """The order of notes by start and pitch; only where both are equal the rest is looked at."""
+    order = np.arange(len(start))
+    later, higher = np.diff(start), np.diff(pitch)
+    if (later < 0).any() or (higher[later == 0] < 0).any():
+        order = np.lexsort([pitch, start])  # the last one counts most
+        later, higher = np.diff(start[order]), np.diff(pitch[order])
+    is_tie = (later == 0) & (higher == 0)
+    if is_tie.any():
+        places = np.flatnonzero(np.append(is_tie, False) | np.append(False, is_tie))
+        tied = order[places]
+        keys = [velocity, program, track, end, pitch, start]
+        order[places] = tied[np.lexsort([key[tied] for key in keys])]
+    return order
 
 
 def _tempos(tempos):
@@ -329,11 +340,10 @@ def _time_signatures(signatures):
     _check_range("time_signatures.time", signatures["time"], 0, 1e12)
     _check_range("time_signatures.numerator", signatures["numerator"], 1, 255)
     denominators = signatures["denominator"]
-    wrong = (denominators < 1) | (denominators > 128) | (denominators & (denominators - 1) != 0)
-    if wrong.any():
+    if wrong := set(denominators.tolist()) - {1, 2, 4, 8, 16, 32, 64, 128}:
         raise ValueError(
             "`time_signatures.denominator` must be a power of two from 1 to 128. "
-            f"Received: {denominators[wrong][0]}. Correct or remove the row."
+            f"Received: {min(wrong)}. Correct or remove the row."
         )
     return _in_order(signatures, _last_of_each(signatures["time"]))
 
