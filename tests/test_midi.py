@@ -166,6 +166,28 @@ def test_tracks_keep_the_order_of_the_file_then_channel_then_program():
     ]
 
 
+@pytest.mark.parametrize(
+    ("clock", "seconds"),
+    [
+        (0xE728, 96 / (25 * 40)),  # -25 frames a second, 40 ticks a frame: milliseconds
+        (0xE850, 96 / (24 * 80)),
+        (0xE204, 96 / (30 * 4)),
+        (0xE304, 96 / (30 * 4) * 1.001),  # -29: "drop frame", 30 frames in 1.001 s
+    ],
+)
+def test_a_clock_of_film_frames(clock, seconds):
+    """SMPTE time: tempos do not count. There are no beats, so a second is read as one."""
+    piece = read_midi(smf("00 FF 51 03 01 00 00", NOTE, ticks_per_quarter=clock))
+    assert rows(piece.notes, "start", "end") == [(0.0, pytest.approx(seconds, rel=1e-12))]
+    assert rows(piece.tempos) == [(0.0, pytest.approx(60, rel=2e-3))]
+
+
+def test_the_name_can_be_given(tmp_path):
+    path = write_midi(read_midi(smf(NOTE)), tmp_path / "file.mid")
+    assert [read_midi(path).name, read_midi(path, name="a").name] == ["file", "a"]
+    assert [read_midi(smf(NOTE)).name, read_midi(smf(NOTE), name="a").name] == ["", "a"]
+
+
 def test_a_file_in_a_riff_wrapper():
     data = smf(NOTE)
     chunk = b"data" + struct.pack("<I", len(data)) + data
@@ -598,7 +620,7 @@ BAD_FILES = {
         "Export it again from the program that made it.",
     ),
     "film.mid": (
-        smf(NOTE, ticks_per_quarter=0xE728),  # -25 frames a second, 40 ticks a frame
+        smf(NOTE, ticks_per_quarter=0xE628),  # -26 frames a second: there is no such film
         "{} is damaged or uses a form of MIDI that cannot be read "
         "(MiniMidi: Division type is not ticks per quarter!). "
         "Export it again from the program that made it.",

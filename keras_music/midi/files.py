@@ -27,11 +27,14 @@ SUSTAIN_PEDAL = 64  # the controller's number; values from 64 on mean "down"
 MAX_TICK = 2**28 - 1  # the longest wait that four bytes of a MIDI file can hold
 
 
-def read_midi(source) -> Piece:
+def read_midi(source, name=None) -> Piece:
     """Reads a Standard MIDI File (format 0, 1 or 2, or one wrapped in RIFF).
+
+    A file whose clock counts film frames (SMPTE) has no beats: each second is read as one.
 
     Args:
       source: the path of a file, or its `bytes`.
+      name: the piece's name; default: the file's without its suffix, "" for bytes.
 
     Returns:
       A `Piece`. Tracks are numbered 0, 1, ... in the file's order, one for each track, channel
@@ -43,14 +46,15 @@ def read_midi(source) -> Piece:
       FileNotFoundError: there is no such file.
       ValueError: the file is damaged, is no MIDI file, or has no notes; the sentence names it.
     """
-    data, name, label = _read_source(source)
+    data, own_name, label = _read_source(source)
     if data[:4] == b"RIFF" and b"MThd" in data:  # RMID: a MIDI file inside a RIFF wrapper
         data = data[data.index(b"MThd") :]
+    data, film_tempo = _without_film_clock(data)
     score = _parse(data, label)
     tracks = [track for track in score.tracks if len(track.notes)]
     if not tracks:
         raise ValueError(f"{label} is a MIDI file without notes. Leave it out, or check the file.")
-    tempos, to_seconds = _read_tempos(score)
+    tempos, to_seconds = _read_tempos(score, film_tempo)
     try:
         return Piece(
             _read_notes(tracks, to_seconds),
@@ -58,7 +62,7 @@ def read_midi(source) -> Piece:
             time_signatures=_read_signatures(score, to_seconds),
             pedals=_read_pedals(tracks, to_seconds),
             ticks_per_quarter=score.ticks_per_quarter,
-            name=name,
+            name=own_name if name is None else name,
         )
     except ValueError as error:
         raise ValueError(f"{label} holds impossible values and cannot be used: {error}") from None
@@ -164,6 +168,19 @@ def _read_source(source):
         ) from error
 
 
+def _without_film_clock(data):
+    """The same file with a clock of ticks a quarter note, and its only tempo; else None.
+
+    SMPTE time: the first byte of the clock is the number of frames a second, negative, the second
+    one that of ticks a frame. 29 means 30 frames in 1.001 s, the time of colour television.
+    """
+    frames = {232: 24, 231: 25, 227: 30, 226: 30}.get(data[12] if len(data) > 13 else 0)
+    if frames is None or data[:4] != b"MThd":
+        return data, None
+    clock = (frames * data[13]).to_bytes(2, "big")
+    return data[:12] + clock + data[14:], 1_001_000 if data[12] == 227 else 1_000_000
+
+
 def _parse(data, label):
     """symusic's view of the bytes, or one sentence on what is wrong with them."""
     import symusic
@@ -189,7 +206,7 @@ def _parse(data, label):
         ) from None
 
 
-def _read_tempos(score):
+def _read_tempos(score, film_tempo):
     """The tempo map in seconds, and the function that turns ticks into seconds.
 
     Ticks times microseconds a quarter are whole numbers, so that the sums are exact and only
