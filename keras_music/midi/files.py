@@ -217,6 +217,8 @@ def _read_tempos(score, film_tempo):
     for time, mspq in zip(given["time"].tolist(), given["mspq"].tolist(), strict=True):
         if time >= 0 and mspq > 0:
             changes[time] = mspq
+    if film_tempo:  # the tempos in such a file are for the eye
+        changes = {0: film_tempo}
     ticks, per_quarter = np.array(sorted(changes.items()), np.int64).T
     elapsed = np.cumsum(np.append(0, np.diff(ticks) * per_quarter[:-1]))
 
