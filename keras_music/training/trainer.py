@@ -1,0 +1,294 @@
+"""A training run from start to end: the recipe of this package in one function.
+
+It is what the first page of the README does by hand, in the same order: split, encode, cut into
+windows, build, compile, fit. What `train` adds is the run folder (see `keras_music.training`), and
+that it can be stopped. A run that goes on must be the run that was stopped, and one thing of it is
+in no checkpoint: the order of the windows. `make_dataset` draws a new order each time it is opened,
+and the k-th is always the same one. So whoever goes on with epoch k opens it as often as has been
+done before, which costs nothing, because nothing is read:
+
+    unbroken   open, epoch 1   open, epoch 2   open, epoch 3
+    killed     open, epoch 1   open, (killed)
+    goes on    open            open, epoch 2   open, epoch 3
+
+Conventions: losses are in nats a token; epochs are counted from 1.
+
+What this file does not do: no search for good arguments; it exports nothing (`keras_music.export`
+does, from what `load_run` gives).
+
+Reference: TensorFlow's text-generation tutorial.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import math
+import numbers
+import pathlib
+import sys
+
+import keras
+import pandas as pd
+
+from keras_music.arguments import whole_number
+from keras_music.corpora import Corpus
+from keras_music.data import make_dataset
+from keras_music.models import build_model
+from keras_music.training import checkpoint, distributed
+from keras_music.training.callbacks import WholeEpoch, state
+from keras_music.training.card import finish
+from keras_music.training.folder import (
+    CARD,
+    CHECKPOINTS,
+    LOGS,
+    Run,
+    load_best,
+    make_config,
+    open_run,
+)
+
+MAX_SAMPLE_TOKENS = 1_000_000
+
+
+def train(
+    train,
+    out,
+    *,
+    tokenizer,
+    valid=None,
+    test=None,
+    cell="gru",
+    embedding_dim=128,
+    units=512,
+    layers=1,
+    dropout=0.0,
+    sequence_length=256,
+    batch_size=64,
+    epochs=10,
+    learning_rate=1e-3,
+    seed=0,
+    augment=None,
+    sample_tokens=256,
+    strategy=None,
+    command=None,
+    verbose="auto",
+) -> Run:
+    """Trains a network in a run folder, or goes on with the run that is there.
+
+    Args:
+      train: the training side, a `Corpus` or `Shards`; what `make_dataset` takes. Without `valid`
+        a whole corpus, which is split here: `train.split(seed)`.
+      out: the run folder; a new one, or that of this run, which then goes on after its last whole
+        epoch.
+      tokenizer: a tokenizer.
+      valid: the validation side; the epoch with the lowest loss on it is the best one. An empty
+        list: no validation.
+      test: what is held out until the end, for the model card; default: the split's third side.
+      cell, embedding_dim, units, layers, dropout: as `build_model` takes them.
+      sequence_length, batch_size, augment: as `make_dataset` takes them. On several devices the
+        batch is that of all together.
+      epochs: >= 1, how many there shall be in the end. A finished run goes on if it is raised.
+      learning_rate: > 0, Adam's; or a `keras.optimizers.schedules.LearningRateSchedule`.
+      seed: >= 0, fixes the split, the first weights, the order of the data and Dropout.
+      sample_tokens: from 0 to 1,000,000: how long the sample after each epoch is at most.
+      strategy: a `tf.distribute.MirroredStrategy` or `MultiWorkerMirroredStrategy`, made before
+        anything else of TensorFlow; default: one device.
+      command: what the model card says of how to make this model again; default: this call.
+      verbose: as `fit` takes it: 0 silent, 1 a progress bar, 2 a line an epoch; "auto": 1 on a
+        terminal or in a notebook, else 2.
+
+    Returns:
+      A `Run`: `model` (its best weights), `history`, `path`, `tokenizer`, `config`.
+
+    Raises:
+      KeyboardInterrupt: stopped with Ctrl-C; the sentence says how to go on.
+      OSError: the folder cannot be written to, or the disk is full.
+      ValueError: an argument is out of range, `out` holds another run, or training has diverged.
+
+    Example:
+      >>> import tempfile
+      >>> from keras_music.tokenizers import CharTokenizer
+      >>> tokenizer = CharTokenizer("abc ")
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     run = train(
+      ...         "abc abc " * 20, folder, tokenizer=tokenizer, units=8, sequence_length=16,
+      ...         epochs=2, sample_tokens=8, verbose=0,
+      ...     )
+      >>> run.history["epoch"].tolist()
+      [1, 2]
+    """
+    network = {"cell": cell, "embedding_dim": embedding_dim, "units": units}
+    network |= {"layers": layers, "dropout": dropout}
+    windows = {
+        "sequence_length": whole_number("sequence_length", sequence_length, 1),
+        "batch_size": whole_number("batch_size", batch_size, 1),
+    }
+    arguments = {
+        **network,
+        **windows,
+        "epochs": whole_number("epochs", epochs, 1),
+        "learning_rate": _rate_for_json(learning_rate),
+        "seed": whole_number("seed", seed, 0),
+        "augment": _augment_for_json(augment),
+        "sample_tokens": whole_number("sample_tokens", sample_tokens, 0, MAX_SAMPLE_TOKENS),
+    }
+    path = pathlib.Path(out).expanduser()
+    verbose = _verbosity(verbose)
+    sides = _sides(train, valid, test, seed)
+    config, tokenizer_json = make_config(arguments, tokenizer, sides)
+    model, plain = _networks(tokenizer, network, learning_rate, seed, strategy)
+    writes = distributed.is_chief(strategy)
+    open_run(path, config, tokenizer_json, writes=writes)
+    rows = _go_back(path, model, strategy)
+    if _is_finished(path, rows, epochs):
+        _say(f"The run in {path} is finished: {len(rows)} epochs. Nothing was done.", verbose)
+        return Run(path, load_best(path), tokenizer, config, pd.DataFrame(rows))
+    _announce(path, rows, epochs, sides, verbose)
+    data = [make_dataset(sides["train"], tokenizer, **windows, seed=seed, augment=augment), None]
+    if sides["valid"] is not None:
+        data[1] = make_dataset(sides["valid"], tokenizer, **windows)
+    callbacks = _callbacks(path, verbose) if writes else []
+    callbacks.append(
+        WholeEpoch(path, plain, tokenizer, rows, sample_tokens=sample_tokens, writes=writes)
+    )
+    with _explained(path, rows, epochs):
+        _fit(model, data, len(rows), epochs, callbacks, verbose, strategy)
+        if writes:
+            finish(path, config, tokenizer, sides, rows, command or _call(out, arguments))
+    return Run(path, load_best(path), tokenizer, config, pd.DataFrame(rows))
+
+
+def _rate_for_json(learning_rate):
+    """A number as it is; a schedule as Keras writes it."""
+    if isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        return keras.saving.serialize_keras_object(learning_rate)
+    is_number = isinstance(learning_rate, numbers.Real) and not isinstance(learning_rate, bool)
+    if not is_number or not 0 < learning_rate < math.inf:
+        raise ValueError(
+            "`learning_rate` must be a number above 0, or a schedule of Keras. "
+            f"Received: learning_rate={learning_rate!r}. Try 0.001."
+        )
+    return float(learning_rate)
+
+
+def _augment_for_json(augment):
+    """What is known of it in words: an `Augmentation` says all, a function its name."""
+    if augment is None or dataclasses.is_dataclass(augment):
+        return augment if augment is None else repr(augment)
+    return f"{getattr(augment, '__module__', '')}.{getattr(augment, '__qualname__', augment)}"
+
+
+def _verbosity(verbose):
+    """ "auto": a bar where it can move, else one line an epoch."""
+    if verbose != "auto":
+        return verbose
+    return 1 if sys.stdout.isatty() or "ipykernel" in sys.modules else 2
+
+
+def _say(sentence, verbose):
+    if verbose:
+        print(sentence, flush=True)
+
+
+def _sides(train, valid, test, seed):
+    """The three sides by name; None for what there is not."""
+    if valid is None:
+        if isinstance(train, str) or not hasattr(train, "split"):
+            train = Corpus([train] if isinstance(train, str) else train)
+        is_corpus = isinstance(train, Corpus)
+        train, valid, own_test = train.split(seed) if is_corpus else train.split()
+        test = own_test if test is None else test
+    sides = {"train": train, "valid": valid, "test": test}
+    return {
+        name: side if name == "train" or (side is not None and len(side)) else None
+        for name, side in sides.items()
+    }
+
+
+def _networks(tokenizer, network, learning_rate, seed, strategy):
+    """The network that is trained, compiled, and one like it on one device."""
+    vocab_size = whole_number("tokenizer.vocab_size", getattr(tokenizer, "vocab_size", None), 2)
+    keras.utils.set_random_seed(seed)
+    with distributed.scope(strategy):
+        model = build_model(vocab_size, **network)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)
+        if strategy is not None:
+            loss = distributed.TokenLoss()
+        model.compile(keras.optimizers.Adam(learning_rate), loss)
+        model.optimizer.build(model.trainable_variables)
+    return model, build_model(vocab_size, **network)
+
+
+def _go_back(path, model, strategy):
+    """The history of the newest checkpoint, whose state the model takes on; [] if there is none."""
+    found = checkpoint.newest(path / CHECKPOINTS)
+    if found is None:
+        return []
+    header, arrays = found
+    with distributed.scope(strategy):
+        checkpoint.restore(arrays, state(model))
+    return header["history"]
+
+
+def _is_finished(path, rows, epochs):
+    """Whether all is done, the model card as the last thing."""
+    try:
+        card = json.loads((path / CARD).read_bytes())
+        return len(rows) >= epochs and card["epochs"] == len(rows)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _announce(path, rows, epochs, sides, verbose):
+    if rows:
+        _say(f"Going on with the run in {path} after epoch {len(rows)} of {epochs}.", verbose)
+    if sides["valid"] is None:
+        _say("There are no validation pieces: the last epoch will count as the best.", verbose)
+
+
+def _callbacks(path, verbose):
+    """TensorBoard's, where it is installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        _say("No logs for TensorBoard: it is not installed (pip install tensorboard).", verbose)
+        return []
+    return [keras.callbacks.TensorBoard(path / LOGS, write_graph=False)]
+
+
+def _fit(model, data, epochs_done, epochs, callbacks, verbose, strategy):
+    """Keras' `fit`, from the first epoch that is not done."""
+    train, valid = data
+    has_workers = strategy is not None and distributed.has_workers(strategy)
+    # Under a strategy `fit` itself opens the data once before the first epoch, to look at it.
+    looks_first = strategy is not None and not has_workers
+    for _ in range(epochs_done + (0 if looks_first else 1)):
+        iter(train)
+    arguments = {"validation_data": valid, "epochs": epochs, "initial_epoch": epochs_done}
+    arguments |= {"callbacks": callbacks, "verbose": verbose}
+    if has_workers:
+        distributed.fit_workers(model, train, strategy=strategy, **arguments)
+    else:
+        model.fit(train, shuffle=False, **arguments)  # the pipeline shuffles
+
+
+@contextlib.contextmanager
+def _explained(path, rows, epochs):
+    """What may stop a run, in one sentence that says how to go on."""
+    how = f"Started again with the same arguments, it goes on after epoch {{}} of {epochs}."
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"Training was stopped. {how.format(len(rows))}") from None
+    except OSError as error:
+        raise OSError(
+            f"The run folder {path} cannot be written to ({error}). Make room on the disk. "
+            f"{how.format(len(rows))}"
+        ) from error
+
+
+def _call(out, arguments):
+    """How to make the model again, in Python."""
+    named = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return f"keras_music.train(..., {str(out)!r}, tokenizer=..., {named})"
