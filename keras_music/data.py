@@ -1,4 +1,4 @@
-"""From pieces to the batches on which a network trains: a `tf.data` pipeline.
+"""From pieces, or shards of ids, to the batches on which a network trains: a `tf.data` pipeline.
 
 A network that writes learns from one question, asked at every position: *what comes next?* The
 answer stands in the corpus. So a training example is a stretch of ids, the *inputs*, and the same
@@ -12,6 +12,11 @@ Order of the pipeline: pieces -> windows -> cache -> shuffle (anew each epoch, s
 prefetch. Shuffling stands after the cache, or every epoch would repeat the first one's order;
 before the batch, or whole batches would stay together. With `augment` there is nothing to cache:
 pieces -> shuffle -> augment (drawn anew) -> windows -> shuffle -> batch -> prefetch.
+
+A corpus that does not fit into memory stands in shards (`keras_music.records`). They are streamed:
+shards, in another order each epoch -> records of eight shards in turn -> windows -> shuffle (as
+many as fit into the buffer) -> batch -> prefetch. No two epochs are alike, nothing has to be held
+but the buffer, and the windows are those of the same pieces in memory.
 
 Conventions: shapes are `(batch, time)`, dtype int32; 0 is padding and belongs in no loss
 (`SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)`).
@@ -32,8 +37,12 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_music.arguments import whole_number
+from keras_music.records import Side
 
 MAX_SIZE = 1_000_000  # of a window and of a batch: beyond it, somebody has mistaken an argument
+SHARDS_AT_ONCE = 8  # fixed, because the order depends on it
+BUFFER_WINDOWS = 100_000  # to shuffle; fewer exist of most corpora
+BUFFER_BYTES = 2**28  # of windows that come from shards; those of memory are held once
 
 
 def make_dataset(
@@ -43,8 +52,8 @@ def make_dataset(
 
     Args:
       corpus: a `Corpus` or any iterable of pieces (`Piece` or str; what the tokenizer encodes).
-        A corpus of one long text works too.
-      tokenizer: its `encode(piece)` gives ids, shape (time,).
+        A corpus of one long text works too. Or one side of shards, `open_shards(path).train`.
+      tokenizer: its `encode(piece)` gives ids, shape (time,). With shards, the one that made them.
       sequence_length: from 1 to 1,000,000, ids a window. Pieces shorter than a window are padded
         with 0.
       batch_size: from 1 to 1,000,000, windows a batch; the last batch may be smaller.
@@ -58,10 +67,11 @@ def make_dataset(
         last of them are left out, or a second round begins, with other pieces in each epoch.
 
     Returns:
-      A `tf.data.Dataset` of known cardinality, in memory.
+      A `tf.data.Dataset` of known cardinality, in memory; shards are read anew in each epoch.
 
     Raises:
-      ValueError: an argument is out of range, or the corpus holds nothing to predict.
+      ValueError: an argument is out of range, the corpus holds nothing to predict, or a shard is
+        damaged (all are read once to know; that takes a fraction of an epoch).
 
     Example:
       >>> from keras_music.tokenizers import CharTokenizer
@@ -72,38 +82,105 @@ def make_dataset(
     """
     sequence_length = whole_number("sequence_length", sequence_length, 1, MAX_SIZE)
     batch_size = whole_number("batch_size", batch_size, 1, MAX_SIZE)
-    pieces = encode_all(corpus, tokenizer)
-    num_windows = sum(_num_windows(len(ids), sequence_length) for ids in pieces)
-    rows = tf.RaggedTensor.from_row_lengths(np.concatenate(pieces), [len(i) for i in pieces])
-    if augment is None:
-        dataset = tf.data.Dataset.from_tensor_slices(rows)
+    seed = None if seed is None else whole_number("seed", seed, 0)
+    is_streamed = isinstance(corpus, Side)
+    source = _from_shards if is_streamed else _from_memory
+    read, num_ids, example = source(corpus, tokenizer)
+    num_windows = int(_num_windows(num_ids, sequence_length).sum())
+    if augment is not None:
+        dataset = _augmented(read, example, tokenizer, augment, seed)
     else:
-        dataset = _augmented(rows, tokenizer, augment, seed)
+        dataset = _epochs(seed).flat_map(read) if is_streamed and seed is not None else read()
     dataset = dataset.flat_map(
         lambda ids: tf.data.Dataset.from_tensor_slices(windows(ids, sequence_length))
     )
     # Keras counts the batches of the first epoch and warns if a later one has fewer.
     dataset = dataset.take(num_windows)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_windows))
-    if augment is None:
+    if augment is None and not is_streamed:
         dataset = dataset.cache()
     if seed is not None:
-        # Windows are small: the buffer holds all of them, or 100,000 of a large corpus.
-        buffer = min(num_windows, 100_000)
-        dataset = dataset.shuffle(
-            buffer, seed=whole_number("seed", seed, 0), reshuffle_each_iteration=True
-        )
+        buffer = min(num_windows, BUFFER_WINDOWS)
+        if is_streamed:
+            buffer = max(min(buffer, BUFFER_BYTES // (4 * sequence_length)), 1)
+        dataset = dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True)
     dataset = dataset.batch(batch_size, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.map(split_input_target, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    # Several machines that train together share windows, not files, of which there may be few.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
-def _augmented(rows, tokenizer, augment, seed):
-    """Pieces without end, in an order and with changes that are drawn anew in each epoch.
+def _from_memory(corpus, tokenizer):
+    """What `make_dataset` reads of a corpus.
 
-    All draws of an epoch come from one number. In a stream of draws through all epochs, the next
-    would depend on how many pieces were prepared ahead in this one and then not used.
+    Returns:
+      A function that gives a `Dataset` of ids, int32, shape (time,), one element a piece: in
+      their order, or in one drawn from an `epoch_seed`; the number of ids of each, shape
+      (pieces,); and the ids of one piece.
     """
+    pieces = encode_all(corpus, tokenizer)
+    num_ids = np.array([len(ids) for ids in pieces])
+    rows = tf.RaggedTensor.from_row_lengths(np.concatenate(pieces), num_ids)
+
+    def read(epoch_seed=None):
+        if epoch_seed is None:
+            return tf.data.Dataset.from_tensor_slices(rows)
+        order = _order(rows.nrows(), epoch_seed)
+        return tf.data.Dataset.from_tensor_slices(order).map(lambda i: rows[i])
+
+    return read, num_ids, rows[0]
+
+
+def _from_shards(side, tokenizer):
+    """The same of shards: the order of the files is drawn, and eight of them are read in turn."""
+    _check_tokenizer(tokenizer)
+    _check_not_empty(len(side), side)
+    side.check(tokenizer)
+    files = [str(file) for file in side.files]
+    vocab_size = _vocab_size(tokenizer)
+
+    def read(epoch_seed=None):
+        if epoch_seed is None:
+            dataset = tf.data.TFRecordDataset(files)
+        else:
+            order = tf.gather(files, _order(len(files), epoch_seed))
+            dataset = tf.data.Dataset.from_tensor_slices(order).interleave(
+                tf.data.TFRecordDataset,
+                cycle_length=min(SHARDS_AT_ONCE, len(files)),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+        return dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def parse(record):
+        feature = tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)
+        ids = tf.io.parse_single_example(record, {"ids": feature})["ids"]
+        is_known = tf.reduce_all((ids >= 0) & (ids < vocab_size))
+        sentence = f"A shard must hold ids from 0 to {vocab_size - 1}. Run ingest again."
+        with tf.control_dependencies([tf.debugging.Assert(is_known, [sentence])]):
+            return tf.cast(ids, tf.int32)
+
+    ids, _ = next(side.records())
+    return read, side.num_ids, tf.constant(ids)
+
+
+def _order(count, epoch_seed):
+    return tf.argsort(tf.random.stateless_uniform([count], [epoch_seed, 0]))
+
+
+def _epochs(seed):
+    """One number, int64, shape (), which is another in each epoch.
+
+    All draws of an epoch come from it. In a stream of draws through all epochs, the next would
+    depend on how many pieces were prepared ahead in this one and then not used.
+    """
+    return tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
+
+
+def _augmented(read, example, tokenizer, augment, seed):
+    """Pieces without end, in an order and with changes that are drawn anew in each epoch."""
     if seed is None or not callable(augment) or isinstance(augment, type):
         raise ValueError(
             "`augment` must be a function, and needs a `seed` to draw from. Received: "
@@ -111,26 +188,23 @@ def _augmented(rows, tokenizer, augment, seed):
             "`make_dataset(train, tokenizer, seed=0, augment=Augmentation(semitones=5))`, and "
             "held-out data neither."
         )
+    vocab_size = _vocab_size(tokenizer)
     # Once here, because from inside the pipeline a sentence arrives wrapped in others.
-    _checked(augment(tokenizer, rows[0], tf.constant(0, tf.int64)), _vocab_size(tokenizer))
+    _checked(augment(tokenizer, example, tf.constant(0, tf.int64)), vocab_size)
 
-    def one_epoch(epoch_seed):
-        order = tf.argsort(tf.random.stateless_uniform([rows.nrows()], [epoch_seed, 0]))
-        return (
-            tf.data.Dataset.from_tensor_slices(order)
-            .repeat()
-            .enumerate()
-            .map(
-                lambda count, i: _checked(
-                    augment(tokenizer, rows[i], epoch_seed * 2**31 + count), _vocab_size(tokenizer)
-                ),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
+    def change(epoch_seed):
+        return lambda count, ids: _checked(
+            augment(tokenizer, ids, epoch_seed * 2**31 + count), vocab_size
         )
 
-    seed = whole_number("seed", seed, 0)
-    epoch_seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    return epoch_seeds.take(1).flat_map(one_epoch)
+    return _epochs(seed).flat_map(
+        lambda epoch_seed: (
+            read(epoch_seed)
+            .repeat()
+            .enumerate()
+            .map(change(epoch_seed), num_parallel_calls=tf.data.AUTOTUNE)
+        )
+    )
 
 
 def _checked(ids, vocab_size):
@@ -195,24 +269,19 @@ def window_report(corpus, tokenizer, sequence_length=256) -> pd.DataFrame:
 
 
 def encode_all(corpus, tokenizer) -> list[np.ndarray]:
-    """The ids of each piece of a corpus (or of one piece), int32, shape (time,) each.
+    """The ids of each piece of a corpus (or of one piece, or of shards), int32, shape (time,) each.
 
     Raises:
       ValueError: there is no piece, or one with nothing to predict.
     """
-    if isinstance(tokenizer, type | str) or not hasattr(tokenizer, "encode"):
-        raise ValueError(
-            "`tokenizer` must be a tokenizer, such as `keras_music.tokenizers."
-            f"PerformanceTokenizer()`. Received: {tokenizer!r}."
-        )
+    _check_tokenizer(tokenizer)
+    if isinstance(corpus, Side):
+        _check_not_empty(len(corpus), corpus)
+        corpus.check(tokenizer)
+        return [ids for ids, _ in corpus.records()]
     one_piece = isinstance(corpus, str) or not hasattr(corpus, "__iter__")
     pieces = [_encode(p, tokenizer) for p in ([corpus] if one_piece else corpus)]
-    if not pieces:
-        reason = getattr(corpus, "empty_reason", "it has no pieces")
-        raise ValueError(
-            f"`corpus` must hold at least one piece. Received: an empty one: {reason}. "
-            "Look at its `report`: it says what was dropped and why."
-        )
+    _check_not_empty(len(pieces), corpus)
     if short := [i for i, ids in enumerate(pieces) if len(ids) < 2]:
         raise ValueError(
             "`tokenizer.encode` must give at least 2 ids for each piece (one to start from, one "
@@ -220,6 +289,23 @@ def encode_all(corpus, tokenizer) -> list[np.ndarray]:
             "with START, or leave the piece out."
         )
     return pieces
+
+
+def _check_tokenizer(tokenizer):
+    if isinstance(tokenizer, type | str) or not hasattr(tokenizer, "encode"):
+        raise ValueError(
+            "`tokenizer` must be a tokenizer, such as `keras_music.tokenizers."
+            f"PerformanceTokenizer()`. Received: {tokenizer!r}."
+        )
+
+
+def _check_not_empty(num_pieces, corpus):
+    if not num_pieces:
+        reason = getattr(corpus, "empty_reason", "it has no pieces")
+        raise ValueError(
+            f"`corpus` must hold at least one piece. Received: an empty one: {reason}. "
+            "Look at its `report`: it says what was dropped and why."
+        )
 
 
 def _encode(piece, tokenizer):

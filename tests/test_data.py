@@ -3,12 +3,15 @@
 import keras
 import numpy as np
 import pytest
+import shard_files
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_music as km
-from keras_music.data import make_dataset, window_report, windows
+from keras_music import data
+from keras_music.data import encode_all, make_dataset, window_report, windows
+from keras_music.records import open_shards
 
 
 class Ids:
@@ -183,3 +186,136 @@ def test_what_augment_gives_later_is_checked_too():
     dataset = make_dataset(["x"], Odd(1, 2, 3), seed=0, augment=augment)
     with pytest.raises(tf.errors.InvalidArgumentError, match="must give ids from 0 to 9"):
         next(iter(dataset))
+
+
+# ---- Shards
+
+
+class Letters(km.tokenizers.CharTokenizer):
+    """Its pieces are id rows already, and it has the JSON text by which shards know it."""
+
+    def encode(self, piece):
+        return np.array(piece, np.int32)
+
+
+LETTERS = Letters("abcdefghijklmnopqrstuvwxyz")  # ids up to 28
+
+
+def in_shards(folder, pieces, per_shard=3, **sides):
+    """The train side of shards with these pieces, in their order."""
+    named = [(f"{i}.mid", piece) for i, piece in enumerate(pieces)]
+    shards = [named[i : i + per_shard] for i in range(0, len(named), per_shard)]
+    return open_shards(shard_files.write(folder, {"train": shards} | sides, LETTERS)).train
+
+
+def random_pieces(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return [[1, *rng.integers(3, 29, rng.integers(1, 30)).tolist(), 2] for _ in range(count)]
+
+
+def rows_of(dataset):
+    return [row.tolist() for x, _ in dataset.as_numpy_iterator() for row in x]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 12))
+def test_shards_have_the_windows_of_memory(tmp_path_factory, count, per_shard, sequence_length):
+    pieces = random_pieces(count, seed=count)
+    side = in_shards(tmp_path_factory.mktemp("shards"), pieces, per_shard)
+    args = LETTERS, sequence_length, 4
+    assert batches(side, *args) == batches(pieces, *args)  # the order too
+    streamed = make_dataset(side, *args, seed=1)
+    shuffled = rows_of(streamed)
+    assert sorted(shuffled) == sorted(rows_of(make_dataset(pieces, *args)))
+    assert len(list(streamed)) == streamed.cardinality()
+
+
+def test_shards_are_shuffled_anew_in_each_epoch_by_the_seed(tmp_path):
+    side = in_shards(tmp_path, random_pieces(200), per_shard=7)
+
+    def epochs(seed):
+        dataset = make_dataset(side, LETTERS, 8, 4, seed=seed)
+        return [rows_of(dataset) for _ in range(3)]
+
+    one, two, other = epochs(3), epochs(3), epochs(4)
+    assert one == two
+    assert one[0] != one[1] != one[2] != one[0] and other[0] != one[0]
+    assert sorted(one[0]) == sorted(one[1]) == sorted(other[2])
+
+
+def test_what_does_not_fit_into_the_buffer_is_shuffled_by_shards(tmp_path, monkeypatch):
+    """With room for one window there is only the order of the shards, eight of them in turn."""
+    monkeypatch.setattr(data, "BUFFER_BYTES", 1)
+    side = in_shards(tmp_path, [[1, 3 + shard] for shard in range(20) for _ in range(3)])
+    dataset = make_dataset(side, LETTERS, 1, 60, seed=0)
+    epochs = [next(dataset.as_numpy_iterator())[1].ravel().tolist() for _ in range(2)]
+    for targets in epochs:
+        assert sorted(targets) == sorted(3 + shard for shard in range(20) for _ in range(3))
+        assert len(set(targets[:8])) == 8 and targets[:8] == targets[8:16] == targets[16:24]
+    assert epochs[0][:8] != epochs[1][:8]
+
+
+def test_shards_are_augmented_afresh_in_each_epoch(tmp_path):
+    def augment(tokenizer, ids, seed):
+        shift = tf.random.stateless_uniform([], [seed, 0], 0, 5, tf.int32)
+        return tf.where(ids > 2, ids + shift, ids)
+
+    pieces = [[1, 3 + i % 20, 2] for i in range(40)]
+    side = in_shards(tmp_path, pieces)
+    dataset = make_dataset(side, LETTERS, 2, 8, seed=0, augment=augment)
+    one, two = rows_of(dataset), rows_of(dataset)
+    assert len(one) == len(two) == 40 and one != two
+    again = make_dataset(side, LETTERS, 2, 8, seed=0, augment=augment)
+    assert [rows_of(again), rows_of(again)] == [one, two]
+    with pytest.raises(ValueError, match="^`augment` must give a tensor of ids"):
+        make_dataset(side, LETTERS, seed=0, augment=lambda tokenizer, ids, seed: None)
+
+
+def test_augment_that_shortens_begins_a_second_round_of_shards(tmp_path):
+    side = in_shards(tmp_path, random_pieces(30))
+    dataset = make_dataset(side, LETTERS, 4, 8, seed=0, augment=lambda t, ids, seed: ids[:3])
+    assert len(rows_of(dataset)) == sum((side.num_ids - 2) // 4 + 1) > 30
+
+
+def test_an_empty_side_is_an_error_and_never_an_empty_dataset(tmp_path):
+    in_shards(tmp_path, random_pieces(3))
+    valid = open_shards(tmp_path).valid
+    for call in (make_dataset, encode_all, window_report):
+        with pytest.raises(ValueError, match="an empty one: the split left no piece for 'valid'"):
+            call(valid, LETTERS)
+
+
+def test_one_piece_in_one_shard(tmp_path):
+    side = in_shards(tmp_path, [[1, 5, 6, 2]])
+    for seed in (None, 0):
+        dataset = make_dataset(side, LETTERS, 8, 4, seed=seed)
+        assert rows_of(dataset) == [[1, 5, 6, 2, 0, 0, 0, 0]]
+
+
+def test_encode_all_and_the_report_of_windows_read_shards(tmp_path):
+    pieces = random_pieces(7)
+    side = in_shards(tmp_path, pieces)
+    assert [ids.tolist() for ids in encode_all(side, LETTERS)] == pieces
+    assert window_report(side, LETTERS, 8).equals(window_report(pieces, LETTERS, 8))
+
+
+def test_shards_are_checked_before_the_first_batch(tmp_path):
+    side = in_shards(tmp_path, random_pieces(7))
+    with pytest.raises(ValueError, match="`tokenizer` must be the Letters that made these shards"):
+        make_dataset(side, km.tokenizers.RemiTokenizer())
+    for not_one in (None, Letters):
+        with pytest.raises(ValueError, match="`tokenizer` must be a tokenizer.*Received: "):
+            make_dataset(side, not_one)
+    file = side.files[1]
+    content = bytearray(file.read_bytes())
+    content[40] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="train-00001.tfrecord is damaged. Run ingest again"):
+        make_dataset(side, LETTERS)
+
+
+def test_ids_in_shards_are_not_taken_on_trust(tmp_path):
+    """An embedding has no such row; a graphics card would give zeros for it without a word."""
+    side = in_shards(tmp_path, [[1, 5, 2], [1, 29, 2]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must hold ids from 0 to 28"):
+        list(make_dataset(side, LETTERS, 4, 4))
