@@ -199,3 +199,22 @@ def test_a_split_checks_its_arguments(arguments, message):
 def test_a_corpus_is_made_of_a_list(one):
     with pytest.raises(ValueError, match="`pieces` must be a list of pieces. Received: one"):
         Corpus(one)
+
+
+def test_a_corpus_with_sides_of_its_own():
+    """As others have split it, whatever the seed; part of it, too; and a side is split as ever."""
+    pieces = different_pieces(4)
+    corpus = Corpus(pieces, name="known", sides=["train", "test", "train", "valid"])
+    train, valid, test = corpus.split(seed=5)
+    assert [side.names for side in (train, valid, test)] == [
+        ("piece 0", "piece 2"),
+        ("piece 3",),
+        ("piece 1",),
+    ]
+    assert (train.name, valid.name, test.name) == ("known/train", "known/valid", "known/test")
+    assert [len(side) for side in corpus[1:3].split()] == [1, 0, 1]
+    assert [len(side) for side in train.split()] == [1, 1, 0]
+    with pytest.raises(ValueError, match="`fractions` must be left out: 'known' has a split of"):
+        corpus.split(fractions=(0.5, 0.5, 0))
+    with pytest.raises(ValueError, match=r"`sides` must be of .*Received: \['validation'\]"):
+        Corpus(pieces, sides=["train", "validation", "test", "test"])

@@ -30,6 +30,8 @@ from keras_music.midi import Piece
 
 TICKS_PER_BEAT = 96  # the grid on which `split` compares onsets: exact for 32nds and triplets
 SAME_MUSIC_NOTES = 16  # fewer equal notes than this may be chance
+SIDES = ("train", "valid", "test")
+SHARES = (0.8, 0.1, 0.1)
 
 
 class Corpus(Sequence):
@@ -45,10 +47,12 @@ class Corpus(Sequence):
         pieces themselves.
       rows: one dict a piece: what more the report says of it, a column for each key. Those in
         `dropped` may have the same keys.
+      sides: "train", "valid" or "test" for each piece, where others have split this corpus before
+        and results are compared with theirs: `split` gives these sides.
       empty: why there are no pieces, for the error message of an empty corpus.
 
     Raises:
-      ValueError: pieces of two kinds, or as many names, keys or rows as there are not pieces.
+      ValueError: pieces of two kinds; as many names, keys, rows or sides as there are not pieces.
 
     Example:
       >>> corpus = Corpus(["do re mi", "fa sol la"], name="scales")
@@ -57,7 +61,16 @@ class Corpus(Sequence):
     """
 
     def __init__(
-        self, pieces, *, name="corpus", names=None, dropped=(), keys=None, rows=None, empty=""
+        self,
+        pieces,
+        *,
+        name="corpus",
+        names=None,
+        dropped=(),
+        keys=None,
+        rows=None,
+        sides=None,
+        empty="",
     ):
         if isinstance(pieces, str | Piece):
             raise ValueError(
@@ -75,7 +88,8 @@ class Corpus(Sequence):
         if names is None:
             own = [getattr(piece, "name", "") for piece in self._pieces]
             names = [text or f"{name}[{i}]" for i, text in enumerate(own)]
-        for argument, values in (("names", names), ("keys", keys), ("rows", rows)):
+        lists = {"names": names, "keys": keys, "rows": rows, "sides": sides}
+        for argument, values in lists.items():
             if values is not None and len(values) != len(self._pieces):
                 raise ValueError(
                     f"`{argument}` must have one entry for each of the {len(self._pieces)} pieces. "
@@ -87,6 +101,11 @@ class Corpus(Sequence):
         self._dropped = tuple(dropped)
         self._keys = None if keys is None else tuple(keys)
         self._rows = ({},) * len(self._pieces) if rows is None else tuple(rows)
+        self._sides = None if sides is None else tuple(sides)
+        if unknown := set(self._sides or ()) - set(SIDES):
+            raise ValueError(
+                f"`sides` must be of {SIDES}. Received: {sorted(map(str, unknown))}. Rename them."
+            )
         self.empty_reason = empty or "it was made from no pieces"
 
     def __len__(self):
@@ -143,7 +162,7 @@ class Corpus(Sequence):
         columns += [key for row in rows for key in row if key not in unknown]
         return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
-    def split(self, seed=0, fractions=(0.8, 0.1, 0.1)):
+    def split(self, seed=0, fractions=SHARES):
         """Splits by piece into train, validation and test, so that no music is on two sides.
 
         Two pieces count as the same music if their onsets and pitches agree, in any key, in the
@@ -155,7 +174,8 @@ class Corpus(Sequence):
 
         A corpus of one long text is cut by characters instead: the last `fractions[1]` of it
         validates, all before trains, the test corpus is empty. With the defaults that is the 90 %
-        and 10 % that everybody uses for tiny Shakespeare.
+        and 10 % that everybody uses for tiny Shakespeare. A corpus with `sides` of its own, such as
+        MAESTRO, gives these, whatever the seed.
 
         Args:
           seed: int; another seed, another split.
@@ -165,7 +185,8 @@ class Corpus(Sequence):
           Three `Corpus`, the pieces in the order they had.
 
         Raises:
-          ValueError: `seed` or `fractions` is out of range.
+          ValueError: `seed` or `fractions` is out of range, or the corpus has `sides` and other
+            fractions are asked for.
         """
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise ValueError(f"`seed` must be an int. Received: seed={seed!r}. Try seed=0.")
@@ -175,6 +196,8 @@ class Corpus(Sequence):
                 "`fractions` must be three numbers >= 0 that add up to 1. "
                 f"Received: fractions={fractions}. Try fractions=(0.8, 0.1, 0.1)."
             )
+        if self._sides is not None:
+            return self._split_by_sides(shares)
         if self._is_text and len(self) == 1:
             return self._split_text(shares[1])
         groups = collections.defaultdict(list)
@@ -187,7 +210,18 @@ class Corpus(Sequence):
             sides[side].extend(groups[group])
         return tuple(
             self._subset(sorted(side), f"{self.name}/{label}")
-            for side, label in zip(sides, ("train", "valid", "test"), strict=True)
+            for side, label in zip(sides, SIDES, strict=True)
+        )
+
+    def _split_by_sides(self, shares):
+        if shares != SHARES:
+            raise ValueError(
+                f"`fractions` must be left out: {self.name!r} has a split of its own. Received: "
+                f"fractions={shares}. To split it otherwise: Corpus(list(corpus)).split(...)."
+            )
+        indices = {side: [i for i, own in enumerate(self._sides) if own == side] for side in SIDES}
+        return tuple(
+            self._subset(indices[side], f"{self.name}/{side}", keep_sides=False) for side in SIDES
         )
 
     def _split_text(self, valid_share):
@@ -200,13 +234,15 @@ class Corpus(Sequence):
         )
         return train, valid, Corpus([], name=f"{name}/test", empty=why)
 
-    def _subset(self, indices, name):
+    def _subset(self, indices, name, keep_sides=True):
+        sides = self._sides if keep_sides else None
         return Corpus(
             [self._pieces[i] for i in indices],
             name=name,
             names=[self.names[i] for i in indices],
             keys=None if self._keys is None else [self._keys[i] for i in indices],
             rows=[self._rows[i] for i in indices],
+            sides=None if sides is None else [sides[i] for i in indices],
             empty=f"the {len(self)} pieces of {self.name!r} left none for it",
         )
 
