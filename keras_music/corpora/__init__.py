@@ -1,4 +1,4 @@
-"""Corpora: the music and the text that a model learns from: Bach, folk tunes, Shakespeare.
+"""Corpora: the music and text that a model learns from: Bach, folk tunes, Shakespeare, your own.
 
 A *corpus* is many pieces of one kind. A model is judged on pieces it has never seen, so a corpus is
 split **by piece**: train, validation and test get whole works, never two windows of one work. That
@@ -8,7 +8,9 @@ is the exam, the model is marked for its memory. This is called a *leak*, and `C
 it: pieces with the same music, in any key, go to the same side.
 
 `corpus` is the sequence of pieces and its split, `chorales` and `texts` read the collections,
-`cache` keeps what they read.
+`cache` keeps what they read. `folder` reads anybody's MIDI: `entries` finds the files, `reader`
+reads one, `workers` lets processes do it that may die (`worker_process` is their inside),
+`piece_cache` keeps what was read, and `report` says what became of each file.
 
 What these files do not do: they copy no music into this package.
 
@@ -22,14 +24,18 @@ Sources and licences:
 from keras_music.corpora.cache import cache_dir
 from keras_music.corpora.chorales import bach_chorales
 from keras_music.corpora.corpus import Corpus
+from keras_music.corpora.folder import midi_folder
+from keras_music.corpora.report import Report
 from keras_music.corpora.texts import clean_play, folk_tunes, shakespeare, split_abc
 
 __all__ = [
     "Corpus",
+    "Report",
     "bach_chorales",
     "cache_dir",
     "clean_play",
     "folk_tunes",
+    "midi_folder",
     "shakespeare",
     "split_abc",
 ]

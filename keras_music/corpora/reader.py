@@ -133,6 +133,11 @@ def dropped_row(name, reason, bytes_hash="") -> dict:
     }
 
 
+def too_large(num_bytes) -> str:
+    """The reason for not reading a file of so many bytes."""
+    return f"it is too large ({num_bytes / 2**20:,.0f} MB; the most is {MAX_BYTES >> 20} MB)"
+
+
 def bytes_hash(data: bytes) -> str:
     """BLAKE2b of a file's bytes, 32 hexadecimal digits."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
@@ -183,7 +188,7 @@ def _what_is_wrong(data):
     if not data:
         return "it is empty (0 bytes)"
     if len(data) > MAX_BYTES:
-        return f"it is too large ({len(data) / 2**20:.0f} MB; the most is {MAX_BYTES >> 20} MB)"
+        return too_large(len(data))
     if data[:4] == b"MThd" or (data[:4] == b"RIFF" and b"MThd" in data):
         return ""
     if not any(data):
