@@ -17,6 +17,7 @@ TUTORIALS = [
     "scikit-learn>=1.4",  # handwritten digits, for tutorial 03
 ]
 TENSORFLOW_IO = 'tensorflow-io>=0.37.1; python_version < "3.13"'
+BEAM = ["apache-beam[tfrecord]>=2.60"]  # corpus preparation on many machines
 AUDIO = ["midirenderer>=0.1.3", TENSORFLOW_IO]
 TEST = [
     *TUTORIALS,
@@ -42,16 +43,20 @@ setuptools.setup(
     packages=setuptools.find_packages(include=["keras_music", "keras_music.*"]),
     python_requires=">=3.11",
     install_requires=[
+        "google-crc32c>=1.5",  # the checksums of TFRecord files, without TensorFlow
         "keras>=3.10",
         "matplotlib>=3.8",
         "numpy>=1.26",
         "pandas>=2.1",
         "pretty_midi>=0.2.11",
+        "protobuf>=4.21",
         "symusic>=0.6",
+        "tensorboard>=2.16",  # TensorFlow 2.21 does not bring it any more, and its logs need it
         "tensorflow>=2.16",
         "tqdm>=4.60",
     ],
-    extras_require={"tutorials": TUTORIALS, "audio": AUDIO, "test": TEST},
+    extras_require={"tutorials": TUTORIALS, "audio": AUDIO, "beam": BEAM, "test": TEST},
+    entry_points={"console_scripts": ["keras-music = keras_music.cli:main"]},
     classifiers=[
         "Intended Audience :: Education",
         "Programming Language :: Python :: 3",

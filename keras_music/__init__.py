@@ -1,6 +1,6 @@
 """Networks that write music or text with Keras: learn from MIDI or text, generate, serve.
 
-    corpora -> midi -> tokenizers -> data -> models -> generation -> serving
+    corpora -> midi -> tokenizers -> data -> models -> training -> generation -> serving
 
 The modules stand in the order in which data flows, and in which a student learns. The names below
 are the ones a user types; each is loaded when it is first used, so that `import keras_music` alone
@@ -19,11 +19,14 @@ _MODULES = (
     "evaluation",
     "explain",
     "generation",
+    "ingestion",
     "midi",
     "models",
     "plots",
+    "records",
     "serving",
     "tokenizers",
+    "training",
 )
 _NAMES = {
     "Piece": "midi",
@@ -31,9 +34,13 @@ _NAMES = {
     "write_midi": "midi",
     "from_pretty_midi": "midi",
     "to_pretty_midi": "midi",
+    "ingest": "ingestion",
+    "open_shards": "records",
     "make_dataset": "data",
     "Augmentation": "augment",
     "build_model": "models",
+    "train": "training",
+    "load_run": "training",
     "OneStep": "generation",
     "Client": "serving",
     "export": "serving",
