@@ -24,8 +24,8 @@ import operator
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
+from keras_music.corpora.report import Report
 from keras_music.midi import Piece
 
 TICKS_PER_BEAT = 96  # the grid on which `split` compares onsets: exact for 32nds and triplets
@@ -136,12 +136,12 @@ class Corpus(Sequence):
         return f"Corpus({self.name!r}, {count}, {total} notes, {minutes:.0f} minutes{left_out})"
 
     @functools.cached_property
-    def report(self) -> pd.DataFrame:
+    def report(self) -> Report:
         """A table with one row a piece, kept ones first, then those that were left out.
 
         Columns: `name`; `notes` and `seconds` (text: `characters`); `kept`; `reason` (why it was
         left out); `same_as` (the first piece that has the same music, "" if there is none); and
-        what else is known of the pieces of this corpus.
+        what else is known of the pieces of this corpus. `report.summary()` counts what is in it.
         """
         rows = [
             {
@@ -160,7 +160,7 @@ class Corpus(Sequence):
         counts = ["characters"] if self._is_text else ["notes", "seconds"]
         columns = ["name", *counts, "kept", "reason", "same_as"]
         columns += [key for row in rows for key in row if key not in unknown]
-        return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
+        return Report(rows, columns=list(dict.fromkeys(columns)))
 
     def split(self, seed=0, fractions=SHARES):
         """Splits by piece into train, validation and test, so that no music is on two sides.
