@@ -23,6 +23,8 @@ import importlib
 import os
 import pickle
 import struct
+import threading
+import time
 
 FRAME = struct.Struct(">Q")
 LONGEST_FRAME = 2**48  # bytes; more can only be the watchdog's text, taken for a length
@@ -55,6 +57,7 @@ def serve():
             write_frame(outbox, sentence(error).encode())
             return
         _limit_resources()
+        threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True).start()
         os.dup2(nowhere, 2)
         write_frame(outbox, b"")
         arguments = () if context is None else (context,)
@@ -76,6 +79,16 @@ def _answer(function, arguments, payload, seconds, outbox):
         return pickle.dumps(Lost(sentence(error)))
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def _follow_parent(parent):
+    """Ends this process when the parent is gone, also in the middle of an item.
+
+    Windows gives the old number for ever; there the end comes with the item's.
+    """
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _limit_resources():
