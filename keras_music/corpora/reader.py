@@ -256,7 +256,7 @@ def _file_warnings(data):
     if num_tracks != len(tracks):
         yield f"a wrong number of tracks (it promises {num_tracks} and has {len(tracks)})"
     if data[12] & 0x80:
-        yield "a clock of film frames (SMPTE) without beats; a second is taken for a beat"
+        yield "a clock of film frames (SMPTE), without beats"
 
 
 def _tracks(data):

@@ -22,6 +22,7 @@ import tempfile
 import numpy as np
 
 from keras_music.midi.piece import DEFAULT_TEMPO_BPM, Piece, check_piece
+from keras_music.midi.running_status import with_status
 
 SUSTAIN_PEDAL = 64  # the controller's number; values from 64 on mean "down"
 MAX_TICK = 2**28 - 1  # the longest wait that four bytes of a MIDI file can hold
@@ -49,7 +50,7 @@ def read_midi(source, name=None) -> Piece:
     data, own_name, label = _read_source(source)
     if data[:4] == b"RIFF" and b"MThd" in data:  # RMID: a MIDI file inside a RIFF wrapper
         data = data[data.index(b"MThd") :]
-    data, film_tempo = _without_film_clock(data)
+    data, film_tempo = _without_film_clock(with_status(data))
     score = _parse(data, label)
     tracks = [track for track in score.tracks if len(track.notes)]
     if not tracks:
