@@ -43,6 +43,7 @@ import google_crc32c
 import numpy as np
 import pandas as pd
 
+from keras_music.corpora.report import Report
 from keras_music.messages import message_classes
 
 FORMAT_VERSION = 1  # of the manifest and the records
@@ -66,7 +67,7 @@ def example(ids, name) -> bytes:
     """Ids of one piece, shape (time,), and its name -> the bytes of a tf.train.Example."""
     features = [
         {"key": "ids", "value": {"int64_list": {"value": np.asarray(ids).tolist()}}},
-        {"key": "name", "value": {"bytes_list": {"value": [_to_bytes(name)]}}},
+        {"key": "name", "value": {"bytes_list": {"value": [name.encode()]}}},
     ]
     return Example(features={"feature": features}).SerializeToString()
 
@@ -79,15 +80,8 @@ def parse_example(data):
     """
     features = {entry.key: entry.value for entry in Example.FromString(data).features.feature}
     ids = np.array(features["ids"].int64_list.value, np.int32)
-    return ids, _to_text(features["name"].bytes_list.value[0])
-
-
-def _to_bytes(name):
-    return name.encode("utf-8", "surrogateescape")  # names of files may be no valid text
-
-
-def _to_text(name):
-    return name.decode("utf-8", "surrogateescape")
+    name = features["name"].bytes_list.value[0]
+    return ids, name.decode("utf-8", "backslashreplace")
 
 
 def record(data: bytes) -> bytes:
@@ -268,7 +262,7 @@ class Shards:
     def report(self) -> pd.DataFrame:
         """A table with one row a file: what was kept, what was dropped and why, in which shard."""
         files = [self.folder / file for file in self.manifest["reports"]]
-        return pd.concat([read_report(file) for file in files], ignore_index=True)
+        return Report(pd.concat([read_report(file) for file in files], ignore_index=True))
 
     def _side(self, name):
         rows = tuple(row for row in self.manifest["shards"] if row["split"] == name)
@@ -278,14 +272,7 @@ class Shards:
 def read_report(path) -> pd.DataFrame:
     """A report as `ingest` wrote it; empty text stays text, and a file may be called "NA"."""
     text = dict.fromkeys(("name", "programs", "reason", "same_as", "warnings", "shard"), str)
-    missing = {"tempo_bpm": [""]}
-    return pd.read_csv(
-        path,
-        dtype=text,
-        keep_default_na=False,
-        na_values=missing,
-        encoding_errors="surrogateescape",
-    )
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"tempo_bpm": [""]})
 
 
 def open_shards(path) -> Shards:
