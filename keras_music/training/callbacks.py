@@ -59,7 +59,7 @@ class WholeEpoch(keras.callbacks.Callback):
         if "val_loss" in logs:
             row["val_loss"] = float(logs["val_loss"])
         row["seconds"] = round(time.perf_counter() - self._started, 3)
-        row["learning_rate"] = float(self.model.optimizer.learning_rate)
+        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         if self.writes:
             self._write([*self.rows, row], epoch + 1)
         self.rows.append(row)

@@ -32,6 +32,7 @@ import warnings
 import zipfile
 import zlib
 
+import keras
 import numpy as np
 
 UNFINISHED = ".unfinished-"  # the beginning of the name of a file that is being written
@@ -51,7 +52,7 @@ def save(folder, epoch, variables, header):
       OSError: the disk is full, or the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {str(i): variable.numpy() for i, variable in enumerate(variables)}
+    arrays = {str(i): keras.ops.convert_to_numpy(variable) for i, variable in enumerate(variables)}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     path = folder / f"epoch_{epoch:03d}.npz"
     temporary = path.with_name(UNFINISHED + path.name)

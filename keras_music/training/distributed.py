@@ -91,26 +91,40 @@ def scope(strategy):
 
 
 def fit_workers(
-    model, dataset, *, validation_data, epochs, initial_epoch, callbacks, verbose, strategy
+    model,
+    dataset,
+    *,
+    steps_per_epoch,
+    validation_data,
+    initial_epoch,
+    epochs,
+    callbacks,
+    verbose,
+    strategy,
 ):
-    """What `model.fit` does, for a strategy with several workers; all arguments are `fit`'s."""
+    """What `model.fit` does, for a strategy with several workers; the arguments are `fit`'s."""
     train, valid = (
         None if data is None else strategy.experimental_distribute_dataset(_shared(data))
         for data in (dataset, validation_data)
     )
-    bar = verbose != 0 and is_chief(strategy)
     callbacks = keras.callbacks.CallbackList(
-        callbacks, add_progbar=bar, verbose=verbose, epochs=epochs, steps=len(dataset), model=model
+        callbacks,
+        add_progbar=verbose != 0 and is_chief(strategy),
+        verbose=verbose,
+        epochs=epochs,
+        steps=steps_per_epoch,
+        model=model,
     )
     train_step = tf.function(lambda batch: strategy.run(model.train_step, args=(batch,)))
     test_step = tf.function(lambda batch: strategy.run(model.test_step, args=(batch,)))
     callbacks.on_train_begin()
+    batches = iter(train)
     for epoch in range(initial_epoch, epochs):
         callbacks.on_epoch_begin(epoch)
         model.reset_metrics()
-        for step, batch in enumerate(train):
+        for step in range(steps_per_epoch):
             callbacks.on_train_batch_begin(step)
-            train_step(batch)
+            train_step(next(batches))
             # Reading the loss is work for all workers together: once an epoch is enough.
             callbacks.on_train_batch_end(step, {})
         logs = _results(model)
@@ -121,6 +135,18 @@ def fit_workers(
             logs |= {f"val_{name}": value for name, value in _results(model).items()}
         callbacks.on_epoch_end(epoch, logs)
     callbacks.on_train_end(logs)
+    meet(strategy)
+
+
+def meet(strategy):
+    """Waits until all workers have come here."""
+
+    @tf.function
+    def count():
+        each = strategy.run(lambda: tf.constant(1))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
+
+    count().numpy()  # without reading the number nobody waits for it
 
 
 def _results(model):

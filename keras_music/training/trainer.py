@@ -3,13 +3,14 @@
 It is what the first page of the README does by hand, in the same order: split, encode, cut into
 windows, build, compile, fit. What `train` adds is the run folder (see `keras_music.training`), and
 that it can be stopped. A run that goes on must be the run that was stopped, and one thing of it is
-in no checkpoint: the order of the windows. `make_dataset` draws a new order each time it is opened,
-and the k-th is always the same one. So whoever goes on with epoch k opens it as often as has been
-done before, which costs nothing, because nothing is read:
+in no checkpoint: the order of the windows. `make_dataset` draws a new order (and changes pieces
+anew) each time it is opened, and what it draws the k-th time is always the same. So whoever goes on
+with epoch k opens it as often as has been done before, and reads one batch, because parts of the
+pipeline draw only when they are asked for something:
 
-    unbroken   open, epoch 1   open, epoch 2   open, epoch 3
-    killed     open, epoch 1   open, (killed)
-    goes on    open            open, epoch 2   open, epoch 3
+    unbroken   open, epoch 1         open, epoch 2         open, epoch 3
+    killed     open, epoch 1         open, (killed)
+    goes on    open, read a batch    open, epoch 2         open, epoch 3
 
 Conventions: losses are in nats a token; epochs are counted from 1.
 
@@ -264,13 +265,15 @@ def _fit(model, data, epochs_done, epochs, callbacks, verbose, strategy):
     # Under a strategy `fit` itself opens the data once before the first epoch, to look at it.
     looks_first = strategy is not None and not has_workers
     for _ in range(epochs_done + (0 if looks_first else 1)):
-        iter(train)
-    arguments = {"validation_data": valid, "epochs": epochs, "initial_epoch": epochs_done}
+        next(iter(train))
+    # How often `fit` opens a dataset is its own affair; `repeat` opens it once an epoch.
+    arguments = {"steps_per_epoch": len(train), "validation_data": valid}
+    arguments |= {"initial_epoch": epochs_done, "epochs": epochs}
     arguments |= {"callbacks": callbacks, "verbose": verbose}
     if has_workers:
-        distributed.fit_workers(model, train, strategy=strategy, **arguments)
+        distributed.fit_workers(model, train.repeat(), strategy=strategy, **arguments)
     else:
-        model.fit(train, shuffle=False, **arguments)  # the pipeline shuffles
+        model.fit(train.repeat(), shuffle=False, **arguments)  # the pipeline shuffles
 
 
 @contextlib.contextmanager
