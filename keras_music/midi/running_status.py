@@ -8,7 +8,7 @@ programs that leave it out there, too, and most players understand them. symusic
 that follow for another exclusive message, and the notes are gone without a word.
 
 So here the status is put back. Few files need that, and reading messages one by one is slow in
-Python, so that a search for the pattern, exclusive message, time, byte below 128, comes first.
+Python, so that a quick search for such a place comes first.
 
 Conventions: `track` is the content of one MTrk chunk: messages, each after a time of 1-4 bytes.
 
@@ -22,17 +22,14 @@ from __future__ import annotations
 import re
 import struct
 
-# An exclusive message (its length, its bytes, its end), a time, and no status.
-SUSPECT = re.compile(
-    rb"[\xf0\xf7][\x80-\xff]{0,3}[\x00-\x7f]+\xf7[\x80-\xff]{0,3}[\x00-\x7f][\x00-\x7f]"
-)
+EXCLUSIVE_MESSAGE = re.compile(rb"[\xf0\xf7][\x80-\xff]{0,3}[\x00-\x7f]+\xf7")
 NUM_DATA_BYTES = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
 META, EXCLUSIVE, CONTINUED = 0xFF, 0xF0, 0xF7
 
 
 def with_status(data: bytes) -> bytes:
     """The same MIDI file, with a status wherever one is missing after an exclusive message."""
-    if data[:4] != b"MThd" or not SUSPECT.search(data, 14):
+    if data[:4] != b"MThd" or not _may_lack_one(data):
         return data
     (header_length,) = struct.unpack_from(">I", data, 4)
     place = 8 + header_length
@@ -46,6 +43,22 @@ def with_status(data: bytes) -> bytes:
         parts += [head, chunk]
         place += 8 + length
     return b"".join([*parts, data[place:]])
+
+
+def _may_lack_one(data):
+    """Whether something that looks like an exclusive message has a byte below 128 behind it."""
+    for match in EXCLUSIVE_MESSAGE.finditer(data, 14):
+        place = match.end()
+        try:
+            _, place = _number(data, place)
+            while data[place] == META:  # texts and the like, which may stand between
+                length, place = _number(data, place + 2)
+                _, place = _number(data, place + length)
+            if data[place] < 0x80:
+                return True
+        except IndexError:  # it was the last message
+            continue
+    return False
 
 
 def _mended(track):
@@ -76,7 +89,7 @@ def _mended(track):
                 place += NUM_DATA_BYTES[status & 0xF0]
     except (IndexError, KeyError):
         return track
-    return b"".join([*parts, track[copied:]])
+    return b"".join([*parts, track[copied:]]) if place == len(track) else track
 
 
 def _number(track, place):
