@@ -32,6 +32,7 @@ from typing import NamedTuple
 from keras_music.corpora.reader import MAX_BYTES, too_large
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".smf")
+ZIP_BEGINS = b"PK\x03\x04"
 IS_ENCRYPTED, NAME_IS_UTF8 = 0x1, 0x800  # in the flags of a zip's member
 
 
@@ -66,10 +67,10 @@ def entries(path, others=None) -> Iterator[Entry]:
     try:
         path = pathlib.Path(os.fsdecode(path)).expanduser()
         exists = path.exists()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # the last: no such user's home
         raise ValueError(
             "`path` must be the path of a folder, a .zip or a MIDI file. "
-            f"Received: {path!r} ({error}). "
+            f"Received: {path!r} ({error})."
         ) from None
     if not exists:
         raise FileNotFoundError(
@@ -79,7 +80,7 @@ def entries(path, others=None) -> Iterator[Entry]:
     others = collections.Counter() if others is None else others
     if path.is_dir():
         return _walk(str(path), others)
-    if path.suffix.lower() == ".zip":
+    if _is_zip(path):
         return _members(_open_zip(path), others)
     return iter([_file_entry(path.name, path)])
 
@@ -159,6 +160,16 @@ def _load_file(path):
             return file.read(MAX_BYTES + 1)  # it may be growing
     except OSError as error:
         raise Unreadable(f"it cannot be opened ({_why(error)})") from None
+
+
+def _is_zip(path):
+    if path.suffix.lower() == ".zip" or not path.is_file():
+        return path.is_file()
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == ZIP_BEGINS
+    except OSError:  # loading it will say so
+        return False
 
 
 def _open_zip(path):
