@@ -89,15 +89,13 @@ def token_losses(model, dataset):
       The losses, float32, and the targets, int32; shape (targets,) each.
     """
 
-    @tf.function(reduce_retracing=True)
-    def surprise(inputs, targets):
-        log_prob = tf.nn.log_softmax(tf.cast(model(inputs, training=False), tf.float32))
+    parts = []
+    for inputs, targets in dataset:
+        logits = tf.cast(model.predict_on_batch(inputs), tf.float32)  # (batch, time, vocab_size)
+        log_prob = tf.gather(tf.nn.log_softmax(logits), targets, batch_dims=2)  # (batch, time)
         counts = targets != 0
-        log_prob = tf.gather(log_prob, targets, batch_dims=2)  # (batch, time)
-        return -log_prob[counts], targets[counts]
-
-    batches = [surprise(inputs, targets) for inputs, targets in dataset]
-    losses, targets = (np.concatenate(part) for part in zip(*batches, strict=True))
+        parts.append((-log_prob[counts], targets[counts]))
+    losses, targets = (np.concatenate(part) for part in zip(*parts, strict=True))
     return losses, targets
 
 
@@ -144,7 +142,8 @@ def ladder(model, tokenizer, train, held_out, sequence_length=256, batch_size=64
     Args:
       model: a model that was trained on `train`.
       tokenizer: its tokenizer.
-      train, held_out: corpora (or lists of pieces).
+      train, held_out: corpora (or lists of pieces, or sides of shards; all ids of `train` are held
+        in memory to be counted).
       sequence_length: the length of the windows in which the model reads the held-out corpus; it
         begins each of them without memory.
       batch_size: windows at a time.
@@ -153,7 +152,8 @@ def ladder(model, tokenizer, train, held_out, sequence_length=256, batch_size=64
       A `pandas.Series`, four floats by name.
     """
     train_ids = encode_all(train, tokenizer)
-    held_out = held_out if isinstance(held_out, str) else list(held_out)
+    if hasattr(held_out, "__next__"):  # it can be gone through once only, and is needed twice
+        held_out = list(held_out)
     held_out_ids = encode_all(held_out, tokenizer)
     vocab_size = tokenizer.vocab_size
     dataset = make_dataset(held_out, tokenizer, sequence_length, batch_size)
