@@ -22,9 +22,11 @@ J. Schmidhuber, "Long Short-Term Memory" (1997); K. Cho et al., "Learning Phrase
 
 from __future__ import annotations
 
+import functools
 import numbers
 
 import keras
+import tensorflow as tf
 
 from keras_music.arguments import whole_number
 
@@ -81,4 +83,28 @@ def build_model(
         model.add(keras.layers.Dropout(dropout))
     # Logits are compared and summed in float32 even where the policy computes in 16 bits.
     model.add(keras.layers.Dense(vocab_size, dtype="float32"))
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+        model.fit, model.evaluate = _explained(model.fit), _explained(model.evaluate)
     return model
+
+
+def _explained(method):
+    """Keras' method, with a sentence in place of the error that several machines end in.
+
+    It is tried first: with one machine it works, and a later Keras may be able to do more.
+    """
+
+    @functools.wraps(method)
+    def tried(*args, **kwargs):
+        try:
+            return method(*args, **kwargs)
+        except ValueError as error:
+            if "PerReplica" not in str(error):
+                raise
+            raise ValueError(
+                f"Keras' `{method.__name__}` cannot work under a MultiWorkerMirroredStrategy "
+                "(https://github.com/keras-team/keras/issues/20585). Train with "
+                "`keras_music.train(..., strategy=strategy)`, which has a loop of its own for it."
+            ) from None
+
+    return tried

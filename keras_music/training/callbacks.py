@@ -16,6 +16,8 @@ Reference: Keras' guide "Writing your own callbacks".
 from __future__ import annotations
 
 import os
+import pathlib
+import tempfile
 import time
 
 import keras
@@ -85,9 +87,11 @@ class WholeEpoch(keras.callbacks.Callback):
             write_midi(sample, stem.with_suffix(".mid"))
 
     def _write_best(self):
-        temporary = self.path / (checkpoint.UNFINISHED + BEST)
-        self.plain.save(temporary)
-        os.replace(temporary, self.path / BEST)
+        with tempfile.TemporaryDirectory(dir=self.path, prefix=checkpoint.UNFINISHED) as folder:
+            temporary = pathlib.Path(folder) / BEST
+            self.plain.save(temporary)
+            checkpoint.bring_to_disk(temporary)
+            os.replace(temporary, self.path / BEST)
 
 
 def state(model):

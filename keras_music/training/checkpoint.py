@@ -59,13 +59,18 @@ def save(folder, epoch, variables, header):
     try:
         with open(temporary, "wb") as file:
             np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())  # or the new name could reach the disk before the content
+        bring_to_disk(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     for old in _newest_first(folder)[NUM_KEPT:]:
         old.unlink(missing_ok=True)
+
+
+def bring_to_disk(path):
+    """Waits until a file is on the disk, which its new name might otherwise reach before it."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def newest(folder):

@@ -23,6 +23,7 @@ import hashlib
 import json
 import pathlib
 import platform
+import shutil
 import tempfile
 from typing import Any
 
@@ -32,8 +33,10 @@ import pandas as pd
 import tensorflow as tf
 
 import keras_music
+from keras_music.corpora import Corpus
 from keras_music.data import encode_all
 from keras_music.midi import write_atomically
+from keras_music.records import Side
 from keras_music.tokenizers import load as load_tokenizer
 from keras_music.training.checkpoint import UNFINISHED
 
@@ -109,12 +112,18 @@ def describe(side, tokenizer) -> dict | None:
     """
     if side is None:
         return None
-    rows = encode_all(side, tokenizer)
     digest = hashlib.blake2b(digest_size=16)
-    for ids in rows:
-        digest.update(len(ids).to_bytes(8, "little") + ids.astype("<i4").tobytes())
-    data = repr(side) if hasattr(side, "report") else f"{len(rows)} pieces"
-    numbers = {"pieces": len(rows), "tokens": int(np.sum([len(ids) for ids in rows]))}
+    if isinstance(side, Side):  # the manifest knows, and nothing has to be read
+        num_ids = side.num_ids
+        for row in side.rows:
+            digest.update(f"{row['file']} {row['bytes']} {row['crc32c']};".encode())
+    else:
+        rows = encode_all(side, tokenizer)
+        num_ids = [len(ids) for ids in rows]
+        for ids in rows:
+            digest.update(len(ids).to_bytes(8, "little") + ids.astype("<i4").tobytes())
+    data = repr(side) if isinstance(side, Side | Corpus) else f"{len(num_ids)} pieces"
+    numbers = {"pieces": len(num_ids), "tokens": int(np.sum(num_ids))}
     return {"data": data, **numbers, "digest": digest.hexdigest()}
 
 
@@ -160,26 +169,37 @@ def open_run(path, config, tokenizer_json, *, writes=True):
     if path.exists() and not path.is_dir():
         raise ValueError(f"`out` must be a folder. Received: the file {path}. Choose another name.")
     old = read_config(path)
-    if old is not None and (changes := _differences(old, config)):
+    if old is None:
+        _check_no_strangers(path)
+    elif changes := _differences(old, config):
         raise ValueError(
             f"`out` must be a new folder, or hold a run with the same arguments. Received: {path}, "
             f"where {'; '.join(changes)}. Give the same arguments to go on, or another folder."
         )
-    if old is None and path.is_dir():
-        names = {p.name for p in path.iterdir() if not p.name.startswith(".")}
-        if foreign := sorted(names - FILES):
-            raise ValueError(
-                "`out` must be a new folder, or hold a run. Received: "
-                f"{path}, which holds {', '.join(foreign[:3])} and no {CONFIG}. Choose another."
-            )
-    epochs = config["arguments"]["epochs"]
-    if writes and (old is None or epochs > old["arguments"]["epochs"]):
-        path.mkdir(parents=True, exist_ok=True)
+    if not writes:
+        return
+    if old is None or config["arguments"]["epochs"] > old["arguments"]["epochs"]:
         write_atomically(path / TOKENIZER, tokenizer_json)
         write_atomically(path / CONFIG, json.dumps(config, indent=1).encode())
-    if writes:
-        for left in path.rglob(UNFINISHED + "*"):  # by a run that was killed
-            left.unlink(missing_ok=True)
+    for left in _left_behind(path):
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _check_no_strangers(path):
+    """No run is begun among other files: a mistyped name must not fill somebody's folder."""
+    names = {p.name for p in path.iterdir()} if path.is_dir() else set()
+    if foreign := sorted(name for name in names - FILES if not name.startswith(".")):
+        raise ValueError(
+            f"`out` must be a new folder, or hold a run. Received: {path}, which holds "
+            f"{', '.join(foreign[:3])} and no {CONFIG}. Choose another."
+        )
+
+
+def _left_behind(path):
+    """What a killed run had begun to write, here and in its folders."""
+    for folder in (path, path / CHECKPOINTS, path / SAMPLES):
+        for prefix in (UNFINISHED, ".epoch_", *(f".{name}." for name in sorted(FILES))):
+            yield from folder.glob(f"{prefix}*")
 
 
 def read_config(path):

@@ -38,6 +38,7 @@ from keras_music.arguments import whole_number
 from keras_music.corpora import Corpus
 from keras_music.data import make_dataset
 from keras_music.models import build_model
+from keras_music.records import Shards, Side
 from keras_music.training import checkpoint, distributed
 from keras_music.training.callbacks import WholeEpoch, state
 from keras_music.training.card import finish
@@ -51,7 +52,7 @@ from keras_music.training.folder import (
     open_run,
 )
 
-MAX_SAMPLE_TOKENS = 1_000_000
+NETWORK = ("cell", "embedding_dim", "units", "layers", "dropout")  # what `build_model` is given
 
 
 def train(
@@ -80,8 +81,9 @@ def train(
     """Trains a network in a run folder, or goes on with the run that is there.
 
     Args:
-      train: the training side, a `Corpus` or `Shards`; what `make_dataset` takes. Without `valid`
-        a whole corpus, which is split here: `train.split(seed)`.
+      train: the training side: what `make_dataset` takes. Without `valid` a whole `Corpus` (or a
+        list of pieces, or a text), which is split here, `Corpus(...).split(seed)`; or `Shards`,
+        which have been split.
       out: the run folder; a new one, or that of this run, which then goes on after its last whole
         epoch.
       tokenizer: a tokenizer.
@@ -94,7 +96,7 @@ def train(
       epochs: >= 1, how many there shall be in the end. A finished run goes on if it is raised.
       learning_rate: > 0, Adam's; or a `keras.optimizers.schedules.LearningRateSchedule`.
       seed: >= 0, fixes the split, the first weights, the order of the data and Dropout.
-      sample_tokens: from 0 to 1,000,000: how long the sample after each epoch is at most.
+      sample_tokens: >= 0, how long the sample after each epoch is at most; 0: no samples.
       strategy: a `tf.distribute.MirroredStrategy` or `MultiWorkerMirroredStrategy`, made before
         anything else of TensorFlow; default: one device.
       command: what the model card says of how to make this model again; default: this call.
@@ -121,36 +123,34 @@ def train(
       >>> run.history["epoch"].tolist()
       [1, 2]
     """
-    network = {"cell": cell, "embedding_dim": embedding_dim, "units": units}
-    network |= {"layers": layers, "dropout": dropout}
-    windows = {
-        "sequence_length": whole_number("sequence_length", sequence_length, 1),
-        "batch_size": whole_number("batch_size", batch_size, 1),
-    }
-    arguments = {
-        **network,
-        **windows,
-        "epochs": whole_number("epochs", epochs, 1),
-        "learning_rate": _rate_for_json(learning_rate),
-        "seed": whole_number("seed", seed, 0),
-        "augment": _augment_for_json(augment),
-        "sample_tokens": whole_number("sample_tokens", sample_tokens, 0, MAX_SAMPLE_TOKENS),
-    }
     path = pathlib.Path(out).expanduser()
-    verbose = _verbosity(verbose)
+    arguments = _checked(
+        cell=cell,
+        embedding_dim=embedding_dim,
+        units=units,
+        layers=layers,
+        dropout=dropout,
+        sequence_length=sequence_length,
+        batch_size=batch_size,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        seed=seed,
+        augment=augment,
+        sample_tokens=sample_tokens,
+    )
+    writes = distributed.is_chief(strategy)
+    verbose = _verbosity(verbose) if writes else 0
     sides = _sides(train, valid, test, seed)
     config, tokenizer_json = make_config(arguments, tokenizer, sides)
-    model, plain = _networks(tokenizer, network, learning_rate, seed, strategy)
-    writes = distributed.is_chief(strategy)
+    model, plain = _networks(tokenizer, arguments, learning_rate, strategy)
     open_run(path, config, tokenizer_json, writes=writes)
     rows = _go_back(path, model, strategy)
+    _check_workers(strategy, f"{config['arguments']} {config['data']} {len(rows)}")
     if _is_finished(path, rows, epochs):
         _say(f"The run in {path} is finished: {len(rows)} epochs. Nothing was done.", verbose)
         return Run(path, load_best(path), tokenizer, config, pd.DataFrame(rows))
     _announce(path, rows, epochs, sides, verbose)
-    data = [make_dataset(sides["train"], tokenizer, **windows, seed=seed, augment=augment), None]
-    if sides["valid"] is not None:
-        data[1] = make_dataset(sides["valid"], tokenizer, **windows)
+    data = _datasets(sides, tokenizer, arguments, augment)
     callbacks = _callbacks(path, verbose) if writes else []
     callbacks.append(
         WholeEpoch(path, plain, tokenizer, rows, sample_tokens=sample_tokens, writes=writes)
@@ -160,6 +160,20 @@ def train(
         if writes:
             finish(path, config, tokenizer, sides, rows, command or _call(out, arguments))
     return Run(path, load_best(path), tokenizer, config, pd.DataFrame(rows))
+
+
+def _checked(*, dropout, learning_rate, augment, **others):
+    """The arguments as config.json keeps them; `build_model` checks the rest."""
+    lowest = {"seed": 0, "sample_tokens": 0}
+    return {
+        **{
+            name: value if name == "cell" else whole_number(name, value, lowest.get(name, 1))
+            for name, value in others.items()
+        },
+        "dropout": float(dropout) if isinstance(dropout, numbers.Real) else dropout,
+        "learning_rate": _rate_for_json(learning_rate),
+        "augment": _augment_for_json(augment),
+    }
 
 
 def _rate_for_json(learning_rate):
@@ -196,12 +210,16 @@ def _say(sentence, verbose):
 
 def _sides(train, valid, test, seed):
     """The three sides by name; None for what there is not."""
+    if isinstance(train, Side) and valid is None:
+        raise ValueError(
+            "`valid` must be given with one side of shards. Received: None. Give the shards as a "
+            "whole, or their `valid`, or an empty list for no validation."
+        )
     if valid is None:
-        if isinstance(train, str) or not hasattr(train, "split"):
+        if not isinstance(train, Shards | Corpus):
             train = Corpus([train] if isinstance(train, str) else train)
-        is_corpus = isinstance(train, Corpus)
-        train, valid, own_test = train.split(seed) if is_corpus else train.split()
-        test = own_test if test is None else test
+        split = train.split() if isinstance(train, Shards) else train.split(seed)
+        train, valid, test = *split[:2], split[2] if test is None else test
     sides = {"train": train, "valid": valid, "test": test}
     return {
         name: side if name == "train" or (side is not None and len(side)) else None
@@ -209,10 +227,11 @@ def _sides(train, valid, test, seed):
     }
 
 
-def _networks(tokenizer, network, learning_rate, seed, strategy):
+def _networks(tokenizer, arguments, learning_rate, strategy):
     """The network that is trained, compiled, and one like it on one device."""
     vocab_size = whole_number("tokenizer.vocab_size", getattr(tokenizer, "vocab_size", None), 2)
-    keras.utils.set_random_seed(seed)
+    network = {name: arguments[name] for name in NETWORK}
+    keras.utils.set_random_seed(arguments["seed"])
     with distributed.scope(strategy):
         model = build_model(vocab_size, **network)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)
@@ -221,6 +240,16 @@ def _networks(tokenizer, network, learning_rate, seed, strategy):
         model.compile(keras.optimizers.Adam(learning_rate), loss)
         model.optimizer.build(model.trainable_variables)
     return model, build_model(vocab_size, **network)
+
+
+def _datasets(sides, tokenizer, arguments, augment):
+    """Training and validation batches; None for no validation."""
+    sizes = {name: arguments[name] for name in ("sequence_length", "batch_size")}
+    seed, valid = arguments["seed"], sides["valid"]
+    return (
+        make_dataset(sides["train"], tokenizer, **sizes, seed=seed, augment=augment),
+        None if valid is None else make_dataset(valid, tokenizer, **sizes),
+    )
 
 
 def _go_back(path, model, strategy):
@@ -232,6 +261,18 @@ def _go_back(path, model, strategy):
     with distributed.scope(strategy):
         checkpoint.restore(arrays, state(model))
     return header["history"]
+
+
+def _check_workers(strategy, words):
+    """Workers that train something else, or from somewhere else, would spoil it silently."""
+    if strategy is None or not distributed.has_workers(strategy):
+        return
+    if not distributed.meet(strategy, words):
+        raise ValueError(
+            "`train` must be called by all workers with the same arguments and data, and `out` be "
+            "a folder that all of them share. Received: something else by one of them. Correct it "
+            "and start all workers again."
+        )
 
 
 def _is_finished(path, rows, epochs):
