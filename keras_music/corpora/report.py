@@ -69,12 +69,14 @@ class Report(pd.DataFrame):
         return pd.DataFrame({"number": list(numbers.values())}, index=index, dtype=object)
 
     def _column(self, name, missing=""):
-        """A column, without the gaps that a detour over a CSV file leaves; texts as texts."""
+        """A column without gaps. A CSV file makes gaps of empty texts, and numbers of "0"."""
         if name not in self:
             return pd.Series(missing, index=self.index)
         values = pd.Series(self[name])
         values = values.where(values.notna(), missing)
-        return values.astype(str) if missing == "" else values
+        if missing != "":
+            return values
+        return values.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def _kind(sentence):
