@@ -1,11 +1,15 @@
 """What every test and doctest shares: a quiet TensorFlow, and a cache that is not the user's."""
 
 import importlib.metadata
+import importlib.util
 import os
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
+
+# It needs an extra, without which it cannot even be imported to look for doctests.
+collect_ignore = [] if importlib.util.find_spec("apache_beam") else ["keras_music/beam.py"]
 
 
 @pytest.fixture(scope="session", autouse=True)

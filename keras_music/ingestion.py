@@ -45,6 +45,7 @@ from keras_music.corpora.reader import bytes_hash
 from keras_music.corpora.workers import Lost, Workers
 from keras_music.midi import write_atomically
 from keras_music.preparation import (
+    PREPARE,
     first_of_same,
     lost,
     preparation_settings,
@@ -68,7 +69,6 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-PREPARE = "keras_music.preparation:prepare"  # workers import it by this name
 PARTS, SETTINGS, LOCK = "parts", "settings.json", ".lock"
 OURS = re.compile(r"(train|valid|test)-\d{5,}\.tfrecord|\d{5,}\.jsonl")
 UNFINISHED = re.compile(r"\..+\.(tfrecord|jsonl|json|csv)\..+")  # what a killed run leaves behind

@@ -30,7 +30,8 @@ from keras_music.corpora.reader import READER_VERSION, dropped_row, read_entry, 
 from keras_music.records import example, tokenizer_key
 from keras_music.tokenizers import from_json
 
-COLUMNS = (
+PREPARE = "keras_music.preparation:prepare"  # workers import it by this name
+COLUMNS = (  # of report.csv
     *("name", "notes", "seconds", "kept", "reason", "same_as", "tempo_bpm", "programs"),
     *("warnings", "split", "shard"),
 )
