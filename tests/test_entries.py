@@ -52,7 +52,7 @@ class TestFolders:
         others = collections.Counter()
         expected = ["B.MID", "a/1.Kar", "a/2.midi", "b.mid", "c d/é ü/雪.rmi", "z.smf"]
         assert names(tmp_path, others) == names(str(tmp_path)) == expected
-        assert others == {".txt": 1, ".jpg": 1, "no suffix": 1, ".bak": 1, ".mp3": 1}
+        assert others == {".txt": 1, ".jpg": 1, "without suffix": 1, ".bak": 1, ".mp3": 1}
         assert loaded(tmp_path)["c d/é ü/雪.rmi"].decode() == "c d/é ü/雪.rmi"
 
     def test_a_folder_may_be_named_like_a_file(self, tmp_path):

@@ -141,7 +141,7 @@ def _is_wanted(name, others):
     if suffix in MIDI_SUFFIXES:
         return True
     if not name.startswith("."):
-        others[suffix or "no suffix"] += 1
+        others[suffix or "without suffix"] += 1
     return False
 
 

@@ -40,7 +40,7 @@ from keras_music.midi.packing import pack_piece, unpack_piece
 
 BATCH_ANSWERS = 256  # written at once at the latest
 BATCH_BYTES = 2**24
-BATCH_SECONDS = 2.0  # what a killed process may have read in vain
+BATCH_SECONDS = 0.5  # what a killed process may have read in vain
 LOCK_SECONDS = 30.0  # how long another process may write
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
