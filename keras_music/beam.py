@@ -49,7 +49,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from keras_music.arguments import whole_number
-from keras_music.corpora.entries import _is_hidden, _is_wanted, _printable
+from keras_music.corpora.entries import is_midi, printable
 from keras_music.corpora.reader import MAX_BYTES, bytes_hash, too_large
 from keras_music.corpora.workers import Lost, Workers
 from keras_music.preparation import (
@@ -126,7 +126,7 @@ class ReadMidi(beam.PTransform):
             | fileio.MatchFiles(self._pattern, fileio.EmptyMatchTreatment.ALLOW)
             | beam.Filter(lambda file: file.path.startswith(folder))
             | beam.Map(lambda file: (_name(file.path, folder), file))
-            | beam.Filter(lambda named: _is_midi(named[0]))
+            | beam.Filter(lambda named: is_midi(named[0]))
             | beam.Reshuffle()  # so that all machines read
             | beam.MapTuple(_load)
         )
@@ -227,12 +227,7 @@ def _as_pattern(path):
 
 
 def _name(path, folder):
-    return _printable(path.replace("\\", "/").removeprefix(folder).lstrip("/"))
-
-
-def _is_midi(name):
-    *folders, last = name.split("/")
-    return _is_wanted(last, collections.Counter()) and not any(map(_is_hidden, folders))
+    return printable(path.replace("\\", "/").removeprefix(folder).lstrip("/"))
 
 
 def _load(name, file):

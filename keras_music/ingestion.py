@@ -40,7 +40,7 @@ from tqdm import tqdm
 
 from keras_music.arguments import whole_number
 from keras_music.corpora.entries import Unreadable, entries
-from keras_music.corpora.folder import _nothing_survived
+from keras_music.corpora.folder import nothing_survived
 from keras_music.corpora.reader import bytes_hash
 from keras_music.corpora.workers import Lost, Workers
 from keras_music.midi import write_atomically
@@ -275,7 +275,7 @@ def _finish(path, out, settings, parts, others):
         dropped[row["reason"]] += not row["kept"]
     if not kept:
         reasons = [{"reason": reason} for reason in dropped.elements()]
-        raise ValueError(_nothing_survived(path, reasons, others))
+        raise ValueError(nothing_survived(path, reasons, others))
     shards.sort(key=lambda row: (SIDES.index(row["split"]), row["file"]))
     source = {"name": settings["source"], "files": kept + dropped.total(), "kept": kept}
     manifest = manifest_json(settings | {"source": source, "reports": [REPORT]}, shards)

@@ -99,9 +99,9 @@ def _walk(root, others):
             stack.pop()
         elif (name := names.pop()).endswith("/"):
             path = os.path.join(folder, name[:-1])
-            stack.append((path, prefix + _printable(name), _listing(path, seen)))
+            stack.append((path, prefix + printable(name), _listing(path, seen)))
         elif _is_wanted(name, others):
-            yield _file_entry(prefix + _printable(name), os.path.join(folder, name))
+            yield _file_entry(prefix + printable(name), os.path.join(folder, name))
 
 
 def _listing(folder, seen):
@@ -129,6 +129,16 @@ def _is_folder(item):
         return False
 
 
+def is_midi(name, others=None) -> bool:
+    """Whether `entries` has a file of this name, which is relative to the folder or zip.
+
+    >>> is_midi("a/b.MID"), is_midi("a/b.mp3"), is_midi(".git/b.mid")
+    (True, False, False)
+    """
+    *folders, last = name.split("/")
+    return not any(map(_is_hidden, folders)) and _is_wanted(last, others)
+
+
 def _is_hidden(folder):
     """Two dots hide nothing: "...And Justice for All" is music."""
     return folder == "__MACOSX" or (folder.startswith(".") and not folder.startswith(".."))
@@ -140,7 +150,7 @@ def _is_wanted(name, others):
         return False
     if suffix in MIDI_SUFFIXES:
         return True
-    if not name.startswith("."):
+    if others is not None and not name.startswith("."):
         others[suffix or "without suffix"] += 1
     return False
 
@@ -190,8 +200,7 @@ def _members(archive, others):
     count = collections.Counter()
     names = [(_member_name(info), info) for info in archive.infolist() if not info.is_dir()]
     for name, info in sorted(names, key=lambda pair: pair[0]):
-        *folders, last = name.split("/")
-        if any(map(_is_hidden, folders)) or not _is_wanted(last, others):
+        if not is_midi(name, others):
             continue
         count[name] += 1
         unique = name if count[name] == 1 else f"{name} ({count[name]})"
@@ -204,7 +213,7 @@ def _member_name(info):
     if not info.flag_bits & NAME_IS_UTF8:
         with contextlib.suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
-    return _printable(name)
+    return printable(name)
 
 
 def _load_member(archive, info):
@@ -221,10 +230,10 @@ def _load_member(archive, info):
         ) from None
 
 
-def _printable(name):
+def printable(name):
     r"""A name that can stand in a table.
 
-    >>> print(_printable("caf\udce9\n.mid"))
+    >>> print(printable("caf\udce9\n.mid"))
     caf\udce9\n.mid
     """
     if name.isprintable():

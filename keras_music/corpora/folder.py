@@ -86,7 +86,7 @@ def midi_folder(path, *, num_workers=None, name=None) -> Corpus:
             rows.append(shown)
             pieces.append(piece)
     if not pieces:
-        raise ValueError(_nothing_survived(path, dropped, others))
+        raise ValueError(nothing_survived(path, dropped, others))
     return Corpus(pieces, name=name or path.resolve().stem, rows=rows, dropped=dropped)
 
 
@@ -134,8 +134,14 @@ def read_packed(data: bytes) -> bytes:
     return pack_entry(*read_entry("", data))
 
 
-def _nothing_survived(path, dropped, others):
-    """What was found instead of music, and what to do."""
+def nothing_survived(path, dropped, others):
+    """The sentence for a path without music: what was found there instead, and what to do.
+
+    Args:
+      path: what was given.
+      dropped: dicts with a `reason` each, one a file that could not be used.
+      others: the other files counted by suffix, as `entries` does.
+    """
     if not dropped and not others:
         return f"There is no file in {path}. {ONLY_MIDI} Check the path."
     if not dropped:
