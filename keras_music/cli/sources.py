@@ -1,0 +1,191 @@
+"""What stands behind a PATH: files of music, shards, a text, a corpus by its name, a model.
+
+Conventions: the name of a corpus goes before a file of that name; ./maestro is always a file or
+folder.
+
+What this file does not do: it reads nothing itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pathlib
+
+from keras_music.cli.options import TOKENIZERS, counted, sheet
+
+CORPORA = ("bach_chorales", "folk_tunes", "maestro", "shakespeare")
+TEXT_SUFFIXES = (".txt", ".text")
+PATH_HELP = (
+    "a folder, a .zip or one file of MIDI; a folder of shards that `ingest` wrote; a .txt file; or "
+    f"a corpus: {', '.join(CORPORA)}"
+)
+
+
+def open_corpus(path, num_workers=None):
+    """A `Corpus`, or `Shards`.
+
+    Raises:
+      FileNotFoundError: there is nothing of that name.
+      ValueError: there is, and it holds nothing to learn from.
+    """
+    from keras_music import corpora
+    from keras_music.records import open_shards
+
+    if path in CORPORA:
+        return getattr(corpora, path)()
+    place = pathlib.Path(path).expanduser()
+    if not place.exists():
+        raise FileNotFoundError(
+            f"There is no file or folder {path}, and no corpus of that name "
+            f"({', '.join(CORPORA)}). Check the path (the current folder is {pathlib.Path.cwd()})."
+        )
+    if place.is_dir() and ((place / "manifest.json").is_file() or any(place.glob("*.tfrecord"))):
+        return open_shards(place)
+    if place.suffix.lower() in TEXT_SUFFIXES:
+        return corpora.Corpus([_read_text(place)], name=place.stem, names=[place.name])
+    return corpora.midi_folder(place, num_workers=num_workers)
+
+
+def is_shards(corpus):
+    return hasattr(corpus, "tokenizer_path")
+
+
+def is_text(corpus):
+    return not is_shards(corpus) and len(corpus) and isinstance(corpus[0], str)
+
+
+def _read_text(path):
+    try:
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}). "
+            "Save it as UTF-8 in a text editor."
+        ) from None
+    if len(text) < 2:
+        raise ValueError(f"{path} is empty. Give a text of some length.")
+    return text
+
+
+def make_tokenizer(name, settings):
+    """What `--tokenizer` and `--set` ask for; None where it is for the corpus to say."""
+    from keras_music import tokenizers
+
+    given = dict(map(_setting, settings))
+    if name in (None, "char") and not given:
+        return None
+    name = name or "performance"
+    if name.endswith(".json") and not given:
+        return tokenizers.load(name)
+    if name not in TOKENIZERS:
+        raise ValueError(
+            f"--tokenizer must be one of {', '.join(TOKENIZERS)}, or (without --set) a .json file "
+            f"that a tokenizer's `save` wrote. Received: {name}."
+        )
+    kind = getattr(tokenizers, TOKENIZERS[name])
+    known = [] if name == "char" else list(inspect.signature(kind).parameters)
+    if unknown := sorted(given.keys() - set(known)):
+        raise ValueError(
+            f"--set must be of the settings of --tokenizer {name}: {', '.join(known) or 'none'}. "
+            f"Received: {', '.join(unknown)}."
+        )
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise ValueError(f"--set {' '.join(settings)} cannot be used ({error}).") from None
+
+
+def suit_tokenizer(tokenizer, name, corpus):
+    """The tokenizer, if it is for such a corpus; for None the one that the corpus calls for."""
+    from keras_music import tokenizers
+    from keras_music.generation.generator import is_text as reads_text
+
+    if is_shards(corpus):
+        return tokenizer or tokenizers.load(corpus.tokenizer_path)
+    text = is_text(corpus)
+    if (reads_text(tokenizer) if tokenizer else name == "char") != text and (tokenizer or name):
+        kinds = ("a text", "char") if text else ("music", "performance, remi, note or chorale")
+        raise ValueError(
+            f"--tokenizer {name} cannot read {kinds[0]}. Received: {corpus.name}. Take {kinds[1]}."
+        )
+    if tokenizer is None:
+        tokenizer = tokenizers.CharTokenizer(corpus) if text else tokenizers.PerformanceTokenizer()
+    return tokenizer
+
+
+def _setting(text):
+    """("velocity_bins", 8) of "velocity_bins=8"."""
+    name, sign, value = text.partition("=")
+    if not (name and sign):
+        raise ValueError(f"--set takes NAME=VALUE. Received: {text}.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, {"True": True, "False": False, "None": None}.get(value, value)
+
+
+def open_model(path):
+    """What writes: a `OneStep` of a run folder, or an exported model; and the run's config or {}.
+
+    Raises:
+      FileNotFoundError: there is neither.
+      ValueError: a file is damaged, or the model needs a tokenizer of another package.
+    """
+    place = pathlib.Path(path).expanduser()
+    if (place / "config.json").is_file():
+        from keras_music.generation import OneStep
+        from keras_music.training import load_run
+
+        model, tokenizer, config = load_run(place)
+        return OneStep(model, tokenizer), config
+    is_version = (place / "saved_model.pb").is_file()
+    if not is_version and not any(place.glob("[0-9]*/saved_model.pb")):
+        raise FileNotFoundError(
+            f"There is no model in {path}. Give a run's folder (`keras-music train` writes one) "
+            "or an exported model (`keras-music export`)."
+        )
+    from keras_music.serving import load
+
+    try:
+        return load(place), {}
+    except TypeError as error:  # of a tokenizer that is not this package's
+        raise ValueError(str(error)) from None
+
+
+def report_facts(report) -> dict:
+    """A corpus's report in numbers."""
+    from keras_music.corpora import Report
+
+    numbers = Report(report).summary()["number"]
+    parts = {part: numbers[part].to_dict() for part in numbers.index.unique(0)}
+    files = parts.get("files", {})
+    same = [number for what, number in files.items() if what.startswith("kept, the same")]
+    return {
+        "kept": int(files["kept"]),
+        "left_out": {what: int(number) for what, number in parts.get("left out", {}).items()},
+        "copies": int(sum(same)),
+        "warnings": {what: int(number) for what, number in parts.get("warnings", {}).items()},
+    }
+
+
+def report_rows(facts):
+    """The same as rows of a `sheet`."""
+    copies = f", {facts['copies']:,} of them the same music as another" if facts["copies"] else ""
+    yield "kept", f"{facts['kept']:,}{copies}"
+    if facts["left_out"]:
+        yield "left out", f"{sum(facts['left_out'].values()):,}: {counted(facts['left_out'])}"
+    yield "warnings", counted(facts["warnings"])
+
+
+def write_report(report, path):
+    """The table as a CSV file, one row a file."""
+    from keras_music.midi import write_atomically
+
+    text = report.to_csv(index=False)
+    return write_atomically(path, text.encode("utf-8", "surrogateescape"))
+
+
+def show_report(report):
+    """Tells what became of the files, while there is more to do."""
+    print(sheet(*report_rows(report_facts(report))), flush=True)
