@@ -32,6 +32,7 @@ import argparse
 import collections
 import hashlib
 import io
+import json
 import os
 import pathlib
 import re
@@ -49,7 +50,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from keras_music.arguments import whole_number
-from keras_music.corpora.entries import is_midi, printable
+from keras_music.corpora.entries import MIDI_SUFFIXES, is_midi, printable
 from keras_music.corpora.reader import MAX_BYTES, bytes_hash, too_large
 from keras_music.corpora.workers import Lost, Workers
 from keras_music.preparation import (
@@ -84,7 +85,7 @@ def ingest(
     Args:
       source: a folder or a pattern ("gs://bucket/midi/**.mid") on any file system of Beam.
       tokenizer: one of `keras_music.tokenizers`.
-      out: the folder to write. Shards that lie there are replaced.
+      out: the folder to write, new or of an earlier run with the same arguments.
       seed, fractions: of the split, as in `ingestion.ingest`.
       num_shards: >= 1, shards of each side; a thousand files to one are a good number. What goes
         into one is in the memory of one machine at once.
@@ -94,16 +95,19 @@ def ingest(
       `Shards`, or None if `out` is not a local path.
 
     Raises:
-      ValueError: an argument is out of range.
-      RuntimeError: the pipeline failed, or no file could be used; the sentence is in its text.
+      ValueError: an argument is out of range, or `out` holds something else.
+      Exception: of the runner, if the pipeline failed or no file could be used, with the reason.
     """
     settings = preparation_settings(tokenizer, seed, fractions)
     num_shards = whole_number("num_shards", num_shards, 1)
     source, out = (os.path.expanduser(os.fsdecode(path)) for path in (source, out))
-    settings |= {"num_shards": num_shards, "source": os.path.basename(_folder_of(source)[0])}
+    folder, pattern = _folder_of(source)
+    settings |= {"num_shards": num_shards, "source": os.path.basename(folder)}
     if options is None or isinstance(options, list | tuple):
         options = PipelineOptions(list(options or []))
-    _clear(out)
+    if not FileSystems.match([pattern], limits=[1])[0].metadata_list:
+        raise ValueError(f"`source` must lead to files. Received: {source}, where there are none.")
+    _begin(out, settings)
     with beam.Pipeline(options=options) as pipeline:
         files = pipeline | "Read" >> ReadMidi(source)
         prepared = files | "Prepare" >> Prepare(tokenizer, seed=seed, fractions=fractions)
@@ -213,10 +217,15 @@ class WriteShards(beam.PTransform):
 def _folder_of(source):
     """The folder to which names are relative, and the pattern of its files."""
     source = source.rstrip("/")
-    is_pattern = re.search(r"[*?[]", source) and not os.path.exists(source)
-    if is_pattern:
-        return re.match(r"[^*?[]*(?=/)", source)[0] if "/" in source else "", source
-    if pathlib.PurePosixPath(source).suffix and not os.path.isdir(source):
+    suffix = pathlib.PurePosixPath(source).suffix.lower()
+    if suffix == ".zip":
+        raise ValueError(
+            f"`source` must be a folder or a pattern. Received: {source}. Unpack it, because many "
+            "machines cannot read one zip."
+        )
+    if re.search(r"[*?[]", source) and not os.path.exists(source):
+        return re.match(r"([^*?[]*)/|", source)[1] or "", source
+    if suffix in MIDI_SUFFIXES and not os.path.isdir(source):
         return os.path.dirname(source), _as_pattern(source)
     return source, _as_pattern(source) + "/**"
 
@@ -315,15 +324,28 @@ def _write(out, file, data):
     return path
 
 
-def _clear(out):
-    """Makes the folder; removes shards that lie in it, the manifest first."""
+def _begin(out, settings):
+    """Makes the folder, or removes the shards of an earlier run of the same kind from it."""
     if not FileSystems.exists(out):
         FileSystems.mkdirs(out)
-    for pattern in (MANIFEST, "report-*.csv", *(f"{side}-*.tfrecord" for side in SIDES)):
-        [found] = FileSystems.match([FileSystems.join(_as_pattern(out), pattern)])
-        paths = [file.path for file in found.metadata_list if file.path.startswith(out)]
-        if paths:
-            FileSystems.delete(paths)
+    found = {}
+    for pattern in (MANIFEST, "parts/*", "report-*.csv", *(f"{side}-*.tfrecord" for side in SIDES)):
+        [match] = FileSystems.match([FileSystems.join(_as_pattern(out), pattern)])
+        found[pattern] = [f.path for f in match.metadata_list if f.path.startswith(out)]
+    theirs = {}
+    if found[MANIFEST]:
+        with FileSystems.open(found[MANIFEST][0]) as opened:
+            theirs = json.loads(opened.read())
+            theirs["source"] = theirs["source"]["name"]
+    differing = [key for key in settings if theirs and theirs.get(key) != settings[key]]
+    if found["parts/*"] or differing:
+        why = "from one machine" if found["parts/*"] else f"with other {', '.join(differing)}"
+        raise ValueError(
+            "`out` must be a new folder, or one that was made with the same arguments. "
+            f"Received: {out}, which was made {why}. Give another folder, or delete this one."
+        )
+    for paths in filter(None, found.values()):  # the manifest first
+        FileSystems.delete(paths)
 
 
 def main(arguments=None):
@@ -342,16 +364,19 @@ def main(arguments=None):
     parser.add_argument("--fractions", type=float, nargs=3, default=(0.8, 0.1, 0.1))
     parser.add_argument("--num_shards", type=int, default=32, help="of each side")
     own, flags = parser.parse_known_args(arguments)
-    tokenizer = TOKENIZERS[own.tokenizer]() if own.tokenizer in TOKENIZERS else load(own.tokenizer)
-    shards = ingest(
-        own.input,
-        tokenizer,
-        own.output,
-        seed=own.seed,
-        fractions=own.fractions,
-        num_shards=own.num_shards,
-        options=flags,
-    )
+    kind = TOKENIZERS.get(own.tokenizer)
+    try:
+        shards = ingest(
+            own.input,
+            kind() if kind else load(own.tokenizer),
+            own.output,
+            seed=own.seed,
+            fractions=own.fractions,
+            num_shards=own.num_shards,
+            options=flags,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        parser.error(str(error))
     print(own.output if shards is None else shards)
 
 

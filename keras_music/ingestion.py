@@ -120,11 +120,18 @@ def ingest(
       ['b.mid']
     """
     files_per_shard = whole_number("files_per_shard", files_per_shard, 1)
+    if num_workers is not None:
+        num_workers = whole_number("num_workers", num_workers, 1)
     settings = preparation_settings(tokenizer, seed, fractions)
     num_files = sum(1 for _ in entries(path))  # if there is nothing at `path`, nothing is made
     path, out = pathlib.Path(os.fsdecode(path)).expanduser(), pathlib.Path(out).expanduser()
     settings |= {"files_per_shard": files_per_shard, "source": path.resolve().name}
     context = worker_context(tokenizer, settings)
+    if any(out.glob("*.tfrecord")) and not (out / PARTS / SETTINGS).is_file():
+        raise ValueError(
+            "`out` must be a new folder, or one that `ingest` began. "
+            f"Received: {out}, which holds shards of another origin. Give another folder."
+        )
     others, parts, handed_out = collections.Counter(), [], collections.deque()
     with _alone(out):
         _begin(out, settings, tokenizer)
@@ -143,8 +150,15 @@ def ingest(
 @contextlib.contextmanager
 def _alone(out):
     """Holds the folder for this process; the lock goes when the process does, however it ends."""
-    (out / PARTS).mkdir(parents=True, exist_ok=True)
-    with open(out / PARTS / LOCK, "w") as file:
+    try:
+        (out / PARTS).mkdir(parents=True, exist_ok=True)
+        file = open(out / PARTS / LOCK, "w")
+    except OSError as error:
+        raise type(error)(
+            f"Cannot write into {out}: {error.strerror or error}. Choose a folder that you may "
+            "write to, on a disk with room."
+        ) from error
+    with file:
         try:
             if fcntl:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,6 +167,8 @@ def _alone(out):
                 f"`out` must be a folder that no other process is writing. Received: {out}, which "
                 "an ingest is writing now. Wait until it has ended, or give another folder."
             ) from None
+        except OSError:
+            pass  # some network file systems have no locks
         yield
 
 
@@ -160,11 +176,6 @@ def _begin(out, settings, tokenizer):
     """Makes sure that what lies in `out` is of the same kind, and removes what is half-written."""
     path = out / PARTS / SETTINGS
     theirs = _read_json(path)
-    if theirs is None and any(out.glob("*.tfrecord")):
-        raise ValueError(
-            "`out` must be a new folder, or one that `ingest` began. "
-            f"Received: {out}, which holds shards of another origin. Give another folder."
-        )
     if theirs is not None and theirs != settings:
         differing = [key for key in settings if theirs.get(key) != settings[key]]
         there, here = ({key: s.get(key) for key in differing} for s in (theirs, settings))

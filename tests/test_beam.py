@@ -119,10 +119,13 @@ def test_beam_reads_them(shards):
 
 
 def test_again_it_makes_the_same_bytes(midis, shards, tmp_path):
-    """The order in which a runner comes to the files does not matter; old shards are replaced."""
+    """The order in which a runner comes to the files does not matter; nothing old is left."""
     out = tmp_path / "out"
-    beam.ingest(midis, TOKENIZER, out, num_shards=7, **SPLIT)
-    beam.ingest(midis, TOKENIZER, out, num_shards=3, **SPLIT)
+    shutil.copytree(shards.folder, out)
+    (out / "manifest.json").unlink()
+    (out / "train-00007.tfrecord").write_bytes(b"of a run that was given up")
+    for _ in range(2):
+        beam.ingest(midis, TOKENIZER, out, num_shards=3, **SPLIT)
     files = {path.name: path.read_bytes() for path in shards.folder.iterdir()}
     assert {path.name: path.read_bytes() for path in out.iterdir()} == files
 
@@ -183,7 +186,7 @@ def test_files_that_are_too_large_or_gone_are_not_loaded(tmp_path, monkeypatch):
     assert name == "y.mid" and reason.startswith("it cannot be opened (")
 
 
-@pytest.mark.parametrize("files", [{}, {"a.mp3": b""}, {"a.mid": b"", "b.mid": b"x"}])
+@pytest.mark.parametrize("files", [{"a.mp3": b""}, {"a.mid": b"", "b.mid": b"x"}])
 def test_nothing_to_use_is_an_error(tmp_path, files):
     (tmp_path / "midis").mkdir()
     for name, data in files.items():
@@ -195,6 +198,37 @@ def test_nothing_to_use_is_an_error(tmp_path, files):
         open_shards(tmp_path / "out")
 
 
+def test_another_run_in_the_same_folder(midis, shards, tmp_path):
+    before = sorted(shards.folder.iterdir())
+    with pytest.raises(ValueError, match="made with other split, num_shards. Give another folder"):
+        beam.ingest(midis, TOKENIZER, shards.folder, num_shards=4, seed=2)
+    assert sorted(shards.folder.iterdir()) == before
+    ingest(midis, TOKENIZER, tmp_path / "out", num_workers=1)
+    with pytest.raises(ValueError, match="made from one machine. Give another folder"):
+        beam.ingest(midis, TOKENIZER, tmp_path / "out")
+    with pytest.raises(ValueError, match="holds shards of another origin"):
+        ingest(midis, TOKENIZER, shards.folder)
+
+
+RUNNERS = [
+    "--runner DataflowRunner --project P --region R --temp_location gs://B/temp "
+    "--sdk_container_image IMAGE --sdk_location container",
+    "--runner FlinkRunner --flink_master http://HOST:8081 --parallelism 50 "
+    "--environment_type DOCKER --environment_config IMAGE",
+    "--runner SparkRunner --spark_master_url spark://HOST:7077 "
+    "--environment_type DOCKER --environment_config IMAGE",
+]
+
+
+@pytest.mark.parametrize("flags", RUNNERS, ids=lambda flags: flags.split()[1])
+def test_the_options_of_other_runners_are_known_to_beam(flags):
+    """They cannot be run here; that README.md spells them right can be seen."""
+    names = [flag.removeprefix("--") for flag in flags.split()[::2]]
+    options = PipelineOptions(flags.split())
+    known = options.get_all_options(drop_default=True, retain_unknown_options=False)
+    assert sorted(known) == sorted(names)
+
+
 def test_errors(midis, tmp_path):
     with pytest.raises(ValueError, match="`num_shards` must be a whole number >= 1"):
         beam.ingest(midis, TOKENIZER, tmp_path / "out", num_shards=0)
@@ -202,7 +236,32 @@ def test_errors(midis, tmp_path):
         beam.ingest(midis, "remi", tmp_path / "out")
     with pytest.raises(ValueError, match="`fractions` must be three numbers"):
         beam.ingest(midis, TOKENIZER, tmp_path / "out", fractions=(1, 1, 1))
+    for nowhere in (tmp_path / "nowhere", midis / "no*.mid"):
+        with pytest.raises(ValueError, match="`source` must lead to files. Received: .*none"):
+            beam.ingest(nowhere, TOKENIZER, tmp_path / "out")
+    with pytest.raises(ValueError, match="must be a folder or a pattern. .*Unpack it"):
+        beam.ingest("gs://bucket/midis.zip", TOKENIZER, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_on_the_command_line_is_one_sentence(midis, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit:
+        beam.main(["--input", str(midis), "--output", str(tmp_path), "--tokenizer", "remy"])
+    assert exit.value.code == 2
+    assert "There is no tokenizer file remy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "folder", "pattern"),
+    [
+        ("gs://b/maestro-v3.0.0/", "gs://b/maestro-v3.0.0", "gs://b/maestro-v3.0.0/**"),
+        ("gs://b/x/*/a*.mid", "gs://b/x", "gs://b/x/*/a*.mid"),
+        ("gs://b/x/a.mid", "gs://b/x", "gs://b/x/a.mid"),
+        ("*.mid", "", "*.mid"),
+    ],
+)
+def test_what_names_are_relative_to(source, folder, pattern):
+    assert beam._folder_of(source) == (folder, pattern)
 
 
 def test_the_command_line_in_processes_that_share_nothing(midis, shards, tmp_path):

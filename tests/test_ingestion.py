@@ -321,7 +321,8 @@ def test_shards_of_another_origin_are_not_touched(midis, tmp_path):
     (tmp_path / "train-00000.tfrecord").write_bytes(b"mine")
     with pytest.raises(ValueError, match="holds shards of another origin. Give another folder"):
         run(midis, tmp_path)
-    assert (tmp_path / "train-00000.tfrecord").read_bytes() == b"mine"
+    assert contents(tmp_path) == {"train-00000.tfrecord": b"mine"}
+    assert not (tmp_path / "parts").exists()
 
 
 def test_two_at_once(midis, tmp_path):
@@ -376,6 +377,14 @@ def test_errors(midis, tmp_path, argument, sentence):
     arguments = {"tokenizer": TOKENIZER} | argument
     with pytest.raises(ValueError, match=sentence):
         ingest(midis, arguments.pop("tokenizer"), tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_where_the_folder_should_be(midis, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="Cannot write into .*out: .*Choose a folder"):
+        run(midis, tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_nothing_is_made_for_a_path_that_leads_nowhere(tmp_path):
