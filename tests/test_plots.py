@@ -1,6 +1,7 @@
-"""plots.py: what is drawn, how many, in which colour, and where it is saved."""
+"""Pictures: what is drawn, how many, in which colour, and where it is saved."""
 
 import inspect
+import math
 import subprocess
 import sys
 import time
@@ -9,12 +10,21 @@ import types
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection, PolyCollection
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 
-from keras_music import audio, plots
+from keras_music import audio
+from keras_music.corpora import Corpus
 from keras_music.midi import Piece
-from keras_music.plots import BLUE, ORANGE, learning_curve, piano_roll, roll_and_spectrogram
+from keras_music.plots import (
+    BLUE,
+    ORANGE,
+    corpus_overview,
+    learning_curve,
+    piano_roll,
+    roll_and_spectrogram,
+    rolls,
+)
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -134,7 +144,7 @@ class TestPianoRoll:
 
     @pytest.mark.parametrize("pitch", range(128))
     def test_every_single_pitch_has_a_c_beside_it(self, pitch):
-        low, high = plots._pitch_limits([pitch])
+        low, high = rolls._pitch_limits([pitch])
         assert len([c for c in range(0, 128, 12) if low <= c <= high]) >= 1
 
     @pytest.mark.parametrize(("seconds", "inches"), [(1, 6), (40, 12), (3600, 18)])
@@ -388,6 +398,104 @@ class TestLearningCurve:
         assert str(caught.value).startswith(sentence)
 
 
+class TestCorpusOverview:
+    """Two files kept, three left out, of which one is known to last a year."""
+
+    PIECES = (
+        Piece({"pitch": [60, 60, 72], "start": [0.0, 1.0, 2.0], "end": [1.0, 2.0, 30.0]}),
+        Piece({"pitch": [60, 36], "start": [0, 0], "end": [5, 1], "is_drum": [False, True]}),
+    )
+    DROPPED = (
+        {"name": "c", "reason": "it is empty (0 bytes)", "tempo_bpm": math.nan},
+        {"name": "d", "reason": "it lasts longer than a day (365 days)", "seconds": 3e7},
+        {"name": "e", "reason": "it is empty (0 bytes)"},
+    )
+
+    def corpus(self, tempos_bpm=(100.0, 123.0)):
+        rows = [{"tempo_bpm": tempo_bpm} for tempo_bpm in tempos_bpm]
+        return Corpus(self.PIECES, rows=rows, dropped=self.DROPPED)
+
+    def bars(self, axes):
+        """{left edge: height} of each colour's bars that can be seen."""
+        found = {}
+        for patch in axes.patches:
+            if patch.get_height():
+                bars = found.setdefault(to_hex(patch.get_facecolor()).upper(), {})
+                bars[round(patch.get_x(), 1)] = patch.get_height()
+        return found
+
+    def test_pitches_without_drums(self):
+        _, pitches, _, _ = corpus_overview(self.corpus()).axes
+        assert self.bars(pitches) == {BLUE: {59.5: 3, 71.5: 1}}
+        assert [label.get_text() for label in pitches.get_xticklabels()][5:7] == ["C4", "C5"]
+
+    def test_lengths_of_kept_and_left_out(self):
+        """A year stands where a day does."""
+        _, _, lengths, _ = corpus_overview(self.corpus()).axes
+        bars = self.bars(lengths)
+        assert list(bars[BLUE].values()) == [1, 1]
+        ((left, number),) = bars[ORANGE].items()
+        assert left > max(bars[BLUE]) and number == 1
+        assert left <= 86400 < lengths.get_xlim()[1] < 2 * 86400
+
+    def test_tempos_in_steps_of_five(self):
+        *_, tempos = corpus_overview(self.corpus()).axes
+        assert self.bars(tempos) == {BLUE: {100.0: 1, 120.0: 1}}
+
+    def test_absurd_tempos_stand_at_the_edge(self):
+        *_, tempos = corpus_overview(self.corpus([1.0, 6e7])).axes
+        assert self.bars(tempos) == {BLUE: {20.0: 1, 300.0: 1}}
+
+    def test_the_bar_has_all_files_and_the_title_the_reasons(self):
+        bar, *_ = corpus_overview(self.corpus()).axes
+        assert [(p.get_x(), p.get_width()) for p in bar.patches] == [(0, 2), (2, 3)]
+        assert [text.get_text() for text in bar.texts] == ["2 kept", "3 left out"]
+        assert bar.get_title(loc="left") == (
+            "2 files kept, 3 left out: it is empty (2), it lasts longer than a day (1)"
+        )
+        assert corpus_overview(self.corpus(), title="Mine").axes[0].get_title(loc="left") == "Mine"
+
+    def test_of_many_reasons_some_are_named(self):
+        dropped = [{"name": "x", "reason": f"reason {letter}"} for letter in "abcdefg"]
+        bar, *_ = corpus_overview(Corpus(self.PIECES, dropped=dropped)).axes
+        assert (
+            bar.get_title(loc="left")
+            .replace("\n", " ")
+            .endswith(
+                "7 left out: reason a (1), reason b (1), reason c (1), reason d (1), other reasons"
+            )
+        )
+
+    def test_what_is_not_known_is_not_drawn(self):
+        def labels(corpus):
+            return [axes.get_xlabel() for axes in corpus_overview(corpus).axes[1:]]
+
+        tempo = "tempo (quarter notes a minute)"
+        assert labels(self.corpus()) == ["pitch", "length", tempo]
+        assert labels(self.corpus().report) == ["length", tempo]
+        assert labels(Corpus(self.PIECES)) == ["pitch", "length"]
+
+    def test_nothing_was_kept(self):
+        report = self.corpus().report
+        bar, lengths, tempos = corpus_overview(report[~report["kept"]]).axes
+        assert [text.get_text() for text in bar.texts] == ["3 left out"]
+        assert self.bars(tempos) == {}
+
+    def test_names_of_lengths_do_not_overlap(self):
+        pieces = [Piece([{"pitch": 60, "start": 0, "end": 2.0**n}]) for n in range(-3, 17)]
+        figure = corpus_overview(Corpus(pieces))
+        figure.draw_without_rendering()
+        labels = figure.axes[2].get_xticklabels()
+        boxes = [label.get_window_extent() for label in labels]
+        assert 4 <= len(boxes) <= 8
+        assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False))
+
+    @pytest.mark.parametrize("corpus", [Corpus(["do re mi"]), Corpus([]), None, Corpus([]).report])
+    def test_nothing_to_draw(self, corpus):
+        with pytest.raises(ValueError, match="^`corpus` must be a corpus of pieces or its report"):
+            corpus_overview(corpus)
+
+
 def draw_roll(path):
     return piano_roll(five_notes(), path)
 
@@ -400,7 +508,11 @@ def draw_sound(path):
     return roll_and_spectrogram(five_notes(), np.ones((259, 8)), path)
 
 
-@pytest.mark.parametrize("draw", [draw_roll, draw_curve, draw_sound])
+def draw_overview(path):
+    return corpus_overview(Corpus([five_notes()]), path)
+
+
+@pytest.mark.parametrize("draw", [draw_roll, draw_curve, draw_sound, draw_overview])
 class TestSaving:
     def test_the_file_is_a_png_of_the_figure_at_150_dots_an_inch(self, draw, tmp_path):
         figure = draw(tmp_path / "new" / "picture.png")
@@ -455,6 +567,7 @@ def test_pyplot_has_no_open_figures_afterwards():
     draw_roll(None)
     draw_curve(None)
     draw_sound(None)
+    draw_overview(None)
     assert matplotlib.pyplot.get_fignums() == before
 
 

@@ -18,6 +18,7 @@ import re
 import pandas as pd
 
 SECONDS_PER_HOUR = 3600.0
+MOST_PROGRAMS = 10  # that `summary` names
 
 
 class Report(pd.DataFrame):
@@ -59,7 +60,7 @@ class Report(pd.DataFrame):
             "files": {"kept": len(kept), "left out": len(dropped)},
             "left out": _counts(dropped._column("reason").map(_kind)),
             "music": _music(kept),
-            "programs": _counts(kept._column("programs").str.split().explode()),
+            "programs": _programs(kept._column("programs").str.split().explode()),
             "warnings": _counts(kept._column("warnings").str.split("; ").explode().map(_kind)),
         }
         if copies := int((kept._column("same_as") != "").sum()):
@@ -89,9 +90,19 @@ def _kind(sentence):
 
 
 def _counts(values):
-    """{value: how often}, the most frequent first, of equal ones in the order of the alphabet."""
+    """{value: how often}, the most frequent first; of equal ones in order, 9 before 10."""
     counts = values[values.notna() & (values != "")].value_counts()
-    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], len(pair[0]), pair[0])))
+
+
+def _programs(values):
+    """How many files have each program; of many programs, only those in most files by name."""
+    counts = _counts(values)
+    named = dict(sorted(counts.items(), key=lambda pair: -pair[1])[:MOST_PROGRAMS])
+    others = values[values.isin(set(counts) - set(named))]
+    if len(others):
+        named[f"{others.nunique()} others"] = others.index.nunique()
+    return named
 
 
 def _music(kept):

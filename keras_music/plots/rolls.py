@@ -1,4 +1,4 @@
-"""Pictures: a piece as a piano roll, alone or above its sound, and a training run's learning curve.
+"""A piece as a piano roll, alone or above its sound.
 
 A *piano roll* is the score of a machine, after the punched paper of player pianos: time runs to
 the right, pitch upwards, and each note is a bar from the moment it starts to the moment it ends.
@@ -6,27 +6,14 @@ Repetitions, phrases and the seam between a prompt and its continuation can be s
 glance. The *spectrogram* below it says which frequencies sound: a note is a line at its own and
 lines at multiples of it, its overtones.
 
-A *learning curve* shows the loss after each epoch, on the data trained on and on the data held
-out. The loss is in **nats per token**: the mean of -ln(probability given to the token that came).
-A model that knows nothing has ln(vocabulary size); exp(loss) is how many equally likely tokens
-the model hesitates between. Where the held-out curve turns upwards, memorising begins.
+Conventions: those of `keras_music.plots`.
 
-Conventions: time is in seconds, pitch is the MIDI number (60 = middle C = C4). Colours are from
-Okabe and Ito's palette, which colour-blind readers can tell apart, also in print without colours.
-Each function returns a `matplotlib.figure.Figure`, which a notebook shows when it is the last
-line of a cell; `path=` saves it as a PNG file as well. No display is needed, and pyplot's list
-of open figures is not touched, so a thousand pictures need not be closed.
-
-What this file does not do: no interaction, no staff notation, no video.
-
-References: M. Okabe and K. Ito, Color Universal Design (2008).
+What this file does not do: no staff notation, no sound.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import textwrap
 
 import numpy as np
 from matplotlib.collections import PolyCollection
@@ -34,26 +21,16 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
-from keras_music.midi import check_piece, write_atomically
+from keras_music.midi import check_piece
+from keras_music.plots.figures import BLUE, GREY, ORANGE, Picture, finish, saved
 
-BLUE, ORANGE = "#0072B2", "#E69F00"
-GREY = "#595959"
-DOTS_PER_INCH = 150  # of saved files
 MIN_SEMITONES = 14  # the least that is shown, so that there is always a C to name
 ROLL_INCHES_PER_SECOND = 0.25
 NOTE_HEIGHT = 0.85  # of a semitone
 SOUND_INCHES = 3.4  # the height of a spectrogram
 SOUND_DECIBELS = 60  # below the loudest, where it is black
 GAP_INCHES = 0.025  # between a note and its repetition, which would look like one long note
-
-
-class Picture(Figure):
-    """A Figure that a notebook shows even if nothing in it has imported pyplot."""
-
-    def _repr_png_(self):
-        return _png_bytes(self, dpi=100)
 
 
 def piano_roll(piece, path=None, prompt_end=None, title=None) -> Figure:
@@ -139,57 +116,6 @@ def roll_and_spectrogram(
     return saved(figure, path)
 
 
-def learning_curve(history, path=None, baselines=None, title=None) -> Figure:
-    """Draws the loss after each epoch, and the losses to beat as horizontal lines.
-
-    The lowest validation loss is marked with its value and epoch.
-
-    Args:
-      history: what `model.fit` returns, or its `.history`: a dict with `"loss"` and, if there is
-        one, `"val_loss"`; lists with one number an epoch, in nats per token.
-      path: where to save it as a PNG file, whole or not at all; default: it is not saved.
-      baselines: dict of name -> nats per token, such as `{"uniform": 5.96, "bigram": 2.7}`.
-      title: a line above the picture; default: none.
-
-    Returns:
-      The `Figure`, 7 by 4.2 inches.
-
-    Raises:
-      OSError: `path` cannot be written to; the sentence says what to do.
-      ValueError: there is no loss in `history`, or a baseline is not a finite number.
-
-    Example:
-      >>> figure = learning_curve({"loss": [2.0, 1.5], "val_loss": [2.1, 1.8]})
-      >>> [line.get_label() for line in figure.axes[0].lines][:2]
-      ['training', 'validation']
-    """
-    curves = _check_history(history)
-    # `fit` counts epochs from 0, and a run that was resumed does not begin with the first.
-    first = 1 + (getattr(history, "epoch", None) or [0])[0]
-    baselines = _check_baselines(baselines)
-    figure = Picture(figsize=(7, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    for (label, losses), color in zip(curves.items(), (BLUE, ORANGE), strict=False):
-        epochs = first + np.arange(len(losses))
-        marker = "o" if len(losses) <= 30 else None
-        axes.plot(epochs, losses, color=color, marker=marker, markersize=4, label=label)
-    num_epochs = max(len(losses) for losses in curves.values())
-    last = first + num_epochs - 1
-    axes.set(xlim=(first - 0.3, last + max(0.02 * num_epochs, 0.3)), xlabel="epoch")
-    axes.set_ylabel("loss (nats per token)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    for value in baselines.values():
-        axes.axhline(value, color=GREY, linestyle="--", linewidth=1, zorder=1)
-    axes.margins(y=0.1)
-    axes.autoscale_view(scalex=False)
-    _name_baselines(axes, baselines)
-    _mark_lowest(axes, curves.get("validation"), first)
-    axes.grid(axis="y", color="#e5e5e5", linewidth=0.8)
-    handles = [line for line in axes.lines if not line.get_label().startswith("_")]
-    _finish(axes, title, handles)
-    return saved(figure, path)
-
-
 def _draw_roll(piece, prompt_end, title, seconds, more_heights=()):
     """A figure with the roll, and below it empty axes of other heights in inches."""
     low, high = _pitch_limits(piece.notes["pitch"])
@@ -210,7 +136,7 @@ def _draw_roll(piece, prompt_end, title, seconds, more_heights=()):
     if prompt_end is not None:
         axes.axvline(prompt_end, color=GREY, linestyle="--", linewidth=1)
     _name_octaves(axes, low, high)
-    _finish(axes, piece.name if title is None else title, handles if len(handles) > 1 else None)
+    finish(axes, piece.name if title is None else title, handles if len(handles) > 1 else None)
     return figure
 
 
@@ -283,62 +209,6 @@ def _name_octaves(axes, low, high):
     axes.grid(axis="y", color="#d9d9d9", linewidth=0.8)
 
 
-def _name_baselines(axes, baselines):
-    """Writes the names at the right, pushed apart where the lines are close to each other."""
-    low, high = axes.get_ylim()
-    gap = 0.055 * (high - low)  # the height of a line of text
-    names = sorted(baselines, key=baselines.get)
-    heights = [baselines[name] for name in names]
-    for i in range(1, len(heights)):
-        heights[i] = max(heights[i], heights[i - 1] + gap)
-    for name, height in zip(names, heights, strict=True):
-        axes.annotate(
-            f"{name} {baselines[name]:.2f}",
-            (1.015, height),
-            xycoords=axes.get_yaxis_transform(),
-            va="center",
-            color=GREY,
-            annotation_clip=False,
-            parse_math=False,
-        )
-
-
-def _mark_lowest(axes, losses, first):
-    """Rings the lowest validation loss; its numbers go to the legend, where nothing overlaps."""
-    if losses is None or not np.isfinite(losses).any():
-        return
-    best = int(np.nanargmin(losses))
-    ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "linestyle": "none"}
-    label = f"lowest: {losses[best]:.2f} at epoch {first + best}"
-    axes.plot([first + best], [losses[best]], color=ORANGE, label=label, **ring)
-
-
-def _finish(axes, title, handles):
-    """The title at the left and the legend at the right, both above the data."""
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.set_axisbelow(True)
-    inches = axes.figure.get_size_inches()[0]
-    axes.set_title(textwrap.fill(title or "", int(9 * inches)), loc="left", parse_math=False)
-    if handles:
-        axes.figure.legend(
-            handles=handles, loc="outside upper right", ncols=len(handles), frameon=False
-        )
-
-
-def saved(figure, path=None):
-    """The figure; if there is a path, it is now there as a PNG file, too, whole or not at all."""
-    if path is not None:
-        write_atomically(path, _png_bytes(figure, DOTS_PER_INCH))
-    return figure
-
-
-def _png_bytes(figure, dpi):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
-    return buffer.getvalue()
-
-
 def _check_prompt_end(prompt_end):
     if prompt_end is not None and not 0 <= prompt_end < math.inf:
         raise ValueError(
@@ -364,32 +234,3 @@ def _check_mel(mel, seconds_per_frame, duration):
             "Give the `sample_rate` and `frame_step` that it was made with."
         )
     return seconds
-
-
-def _check_history(history):
-    """{"training": losses, "validation": losses}, as arrays."""
-    history = getattr(history, "history", history)  # model.fit returns it wrapped
-    if not isinstance(history, dict) or not len(history.get("loss", ())):
-        received = list(history) if isinstance(history, dict) else type(history).__name__
-        raise ValueError(
-            '`history` must be a dict with a list "loss" of one number or more. '
-            f"Received: {received}. Give what `model.fit` returns."
-        )
-    names = {"training": "loss", "validation": "val_loss"}
-    return {
-        label: np.asarray(history[name], dtype=np.float64)
-        for label, name in names.items()
-        if len(history.get(name, ()))
-    }
-
-
-def _check_baselines(baselines):
-    baselines = {} if baselines is None else dict(baselines)
-    baselines = {str(name): float(nats) for name, nats in baselines.items()}
-    for name, nats in baselines.items():
-        if not math.isfinite(nats):
-            raise ValueError(
-                "`baselines` must be finite numbers, in nats per token. "
-                f"Received: {name}={nats}. Leave it out."
-            )
-    return baselines
