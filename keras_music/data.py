@@ -37,7 +37,7 @@ import pandas as pd
 import tensorflow as tf
 
 from keras_music.arguments import whole_number
-from keras_music.records import Side
+from keras_music.records import Shards, Side
 
 MAX_SIZE = 1_000_000  # of a window and of a batch: beyond it, somebody has mistaken an argument
 SHARDS_AT_ONCE = 8  # fixed, because the order depends on it
@@ -279,6 +279,11 @@ def encode_all(corpus, tokenizer) -> list[np.ndarray]:
         _check_not_empty(len(corpus), corpus)
         corpus.check(tokenizer)
         return [ids for ids, _ in corpus.records()]
+    if isinstance(corpus, Shards):
+        raise ValueError(
+            "`corpus` must be one side of the shards. Received: all of them. Give `shards.train`, "
+            "`shards.valid` or `shards.test`."
+        )
     one_piece = isinstance(corpus, str) or not hasattr(corpus, "__iter__")
     pieces = [_encode(p, tokenizer) for p in ([corpus] if one_piece else corpus)]
     _check_not_empty(len(pieces), corpus)

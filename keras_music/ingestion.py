@@ -152,13 +152,13 @@ def _alone(out):
     """Holds the folder for this process; the lock goes when the process does, however it ends."""
     try:
         (out / PARTS).mkdir(parents=True, exist_ok=True)
-        file = open(out / PARTS / LOCK, "w")
+        (out / PARTS / LOCK).touch()
     except OSError as error:
         raise type(error)(
             f"Cannot write into {out}: {error.strerror or error}. Choose a folder that you may "
             "write to, on a disk with room."
         ) from error
-    with file:
+    with open(out / PARTS / LOCK) as file:
         try:
             if fcntl:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -285,6 +285,12 @@ def test_an_empty_side_is_an_error_and_never_an_empty_dataset(tmp_path):
             call(valid, LETTERS)
 
 
+def test_one_side_is_asked_for(tmp_path):
+    in_shards(tmp_path, random_pieces(3))
+    with pytest.raises(ValueError, match="must be one side of the shards. .*Give `shards.train`"):
+        make_dataset(open_shards(tmp_path), LETTERS)
+
+
 def test_one_piece_in_one_shard(tmp_path):
     side = in_shards(tmp_path, [[1, 5, 6, 2]])
     for seed in (None, 0):
