@@ -204,8 +204,14 @@ def test_no_words_at_all(run):
         ("train empty --out run", "There is no file in empty."),
         ("train empty.txt --out run", "empty.txt is empty."),
         ("train latin.txt --out run", "latin.txt is no text in UTF-8"),
-        ("train text.txt --out run --tokenizer remi", "--tokenizer remi cannot read a text."),
-        ("train song.mid --out run --tokenizer char", "--tokenizer char cannot read music."),
+        (
+            "train text.txt --out run --tokenizer remi",
+            "--tokenizer remi is for music. Received: a text (",
+        ),
+        (
+            "train song.mid --out run --tokenizer char",
+            "--tokenizer char is for a text. Received: music",
+        ),
         ("train song.mid --out run --tokenizer rmi", "--tokenizer must be one of performance, rem"),
         ("train song.mid --out run --tokenizer a.json", "There is no tokenizer file a.json."),
         ("train song.mid --out run --set velocity", "--set takes NAME=VALUE. Received: velocity."),
@@ -315,7 +321,7 @@ def test_train_tells_what_it_left_out_and_goes_on(run, trained, music):
     code, out, err = run(*command[:-1])
     assert code == 0
     assert out.split("\n")[0].startswith(f"run       {trained}, 2 epochs; best: ")
-    assert out.endswith(f"next      keras-music generate {trained} --out new.mid\n")
+    assert out.endswith(f"next      keras-music generate {trained}\n")
     code, _, err = run(*command[:-1], "--units", "9")
     assert (code, err.split("\n")[-2][:50]) == (
         2,
@@ -331,6 +337,8 @@ def test_evaluate(run, trained, music, tmp_path):
     code, out, _ = run("evaluate", trained, tmp_path / "unseen.mid", "--side", "all", "--json")
     facts = json.loads(out)
     assert (facts["side"], facts["pieces"], len(facts["losses"])) == ("all", 1, 4)
+    code, _, err = run("evaluate", trained, "shakespeare")
+    assert (code, "run is for music. Received: a text (shakespeare).\n" in err) == (2, True)
     card = json.loads((trained / "model_card.json").read_text())
     facts = json.loads(run("evaluate", trained, music, "--json")[1])
     assert facts["losses"] == pytest.approx(card["held-out loss (nats a token)"], abs=1e-4)
@@ -425,6 +433,8 @@ def test_shards(run, music, tmp_path):
     assert sum(facts["pieces"].values()) == 12
     assert facts["report"] == str(shards / "report.csv")
     assert km.tokenizers.load(shards / "tokenizer.json").velocity_bins == 0
+    assert run(*command, "--overview", tmp_path / "overview.png")[0] == 0
+    assert (tmp_path / "overview.png").is_file()
     code, _, err = run("train", shards, "--out", tmp_path / "run", "--tokenizer", "remi", *SMALL)
     assert code == 2
     assert "`tokenizer` must be the NoteTokenizer that made these shards." in err

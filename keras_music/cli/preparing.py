@@ -9,7 +9,13 @@ import pathlib
 import shlex
 
 from keras_music.cli.options import add_command, add_options, add_tokenizer, sheet
-from keras_music.cli.sources import make_tokenizer, report_facts, report_rows, write_report
+from keras_music.cli.sources import (
+    REPORT_OPTIONS,
+    make_tokenizer,
+    report_facts,
+    report_rows,
+    write_report,
+)
 
 
 def add_to(commands):
@@ -40,7 +46,7 @@ def add_to(commands):
         ),
         ("--files-per-shard", 1000, "MIDI files in one task"),
         ("--num-workers", None, "processes that read (default: one a core)", {"type": int}),
-        ("--report", None, "write the report here, too, one row a file", {"metavar": "FILE.csv"}),
+        *REPORT_OPTIONS,
     )
 
 
@@ -58,15 +64,13 @@ def run_ingest(options):
         files_per_shard=options.files_per_shard,
         num_workers=options.num_workers,
     )
-    report = pathlib.Path(options.out) / "report.csv"
-    if options.report:
-        report = write_report(shards.report, options.report)
+    write_report(shards.report, options)
     sides = {side.name: side for side in shards.split()}
     facts = report_facts(shards.report) | {
         "out": options.out,
         "pieces": {name: len(side) for name, side in sides.items()},
         "ids": {name: int(side.num_ids.sum()) for name, side in sides.items()},
-        "report": str(report),
+        "report": options.report or str(pathlib.Path(options.out) / "report.csv"),
     }
     pieces = ", ".join(
         f"{number} {name} ({facts['ids'][name]:,} ids)" for name, number in facts["pieces"].items()
@@ -75,6 +79,6 @@ def run_ingest(options):
         *report_rows(facts),
         ("pieces", pieces),
         ("shards", options.out),
-        ("report", report),
+        ("report", facts["report"]),
         ("next", f"keras-music train {shlex.quote(options.out)} --out run/"),
     )

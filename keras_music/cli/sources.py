@@ -21,6 +21,11 @@ PATH_HELP = (
     f"a corpus: {', '.join(CORPORA)}"
 )
 
+REPORT_OPTIONS = (
+    ("--report", None, "write here what became of each file", {"metavar": "FILE.csv"}),
+    ("--overview", None, "draw pitches, lengths and tempos", {"metavar": "FILE.png"}),
+)
+
 
 def open_corpus(path, num_workers=None):
     """A `Corpus`, or `Shards`.
@@ -52,7 +57,7 @@ def is_shards(corpus):
 
 
 def is_text(corpus):
-    return not is_shards(corpus) and len(corpus) and isinstance(corpus[0], str)
+    return not is_shards(corpus) and isinstance(corpus[0], str)
 
 
 def _read_text(path):
@@ -99,19 +104,27 @@ def make_tokenizer(name, settings):
 def suit_tokenizer(tokenizer, name, corpus):
     """The tokenizer, if it is for such a corpus; for None the one that the corpus calls for."""
     from keras_music import tokenizers
-    from keras_music.generation.generator import is_text as reads_text
 
     if is_shards(corpus):
         return tokenizer or tokenizers.load(corpus.tokenizer_path)
-    text = is_text(corpus)
-    if (reads_text(tokenizer) if tokenizer else name == "char") != text and (tokenizer or name):
-        kinds = ("a text", "char") if text else ("music", "performance, remi, note or chorale")
-        raise ValueError(
-            f"--tokenizer {name} cannot read {kinds[0]}. Received: {corpus.name}. Take {kinds[1]}."
-        )
+    if tokenizer is not None or name == "char":
+        check_kind(tokenizer, corpus, f"--tokenizer {name or 'performance'}")
     if tokenizer is None:
-        tokenizer = tokenizers.CharTokenizer(corpus) if text else tokenizers.PerformanceTokenizer()
+        is_one = is_text(corpus)
+        tokenizer = (
+            tokenizers.CharTokenizer(corpus) if is_one else tokenizers.PerformanceTokenizer()
+        )
     return tokenizer
+
+
+def check_kind(tokenizer, corpus, who):
+    """Says in one sentence that music is no text; `None` stands for a tokenizer of texts."""
+    from keras_music.generation.generator import is_text as reads_text
+
+    for_text = tokenizer is None or reads_text(tokenizer)
+    if not is_shards(corpus) and is_text(corpus) != for_text:
+        wanted, received = ("a text", "music") if for_text else ("music", "a text")
+        raise ValueError(f"{who} is for {wanted}. Received: {received} ({corpus.name}).")
 
 
 def _setting(text):
@@ -178,12 +191,17 @@ def report_rows(facts):
     yield "warnings", counted(facts["warnings"])
 
 
-def write_report(report, path):
-    """The table as a CSV file, one row a file."""
+def write_report(corpus, options):
+    """The files that `REPORT_OPTIONS` ask for: of a corpus, or of its report alone."""
     from keras_music.midi import write_atomically
 
-    text = report.to_csv(index=False)
-    return write_atomically(path, text.encode("utf-8", "surrogateescape"))
+    if options.report:
+        text = getattr(corpus, "report", corpus).to_csv(index=False)
+        write_atomically(options.report, text.encode("utf-8", "surrogateescape"))
+    if options.overview:
+        from keras_music.plots import corpus_overview
+
+        corpus_overview(corpus, options.overview)
 
 
 def show_report(report):

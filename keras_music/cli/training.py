@@ -13,6 +13,8 @@ from keras_music.cli.loading import load_tensorflow
 from keras_music.cli.options import add_command, add_options, add_tokenizer, plural, sheet
 from keras_music.cli.sources import (
     PATH_HELP,
+    REPORT_OPTIONS,
+    check_kind,
     is_shards,
     make_tokenizer,
     open_corpus,
@@ -40,7 +42,7 @@ def add_to(commands):
             "keras-music evaluate run/ other_midis/ --side all",
         ],
     )
-    evaluate.add_argument("model", metavar="RUN", help="a run's folder, or an exported model")
+    evaluate.add_argument("model", metavar="RUN", help="a run's folder")
     evaluate.add_argument("path", metavar="PATH", help=PATH_HELP)
     add_options(
         evaluate,
@@ -122,7 +124,7 @@ def _add_train(commands):
         train,
         "reading",
         ("--num-workers", None, "processes that read (default: one a core)", {"type": int}),
-        ("--report", None, "write what became of each file", {"metavar": "FILE.csv"}),
+        *REPORT_OPTIONS,
     )
 
 
@@ -135,8 +137,7 @@ def run_train(options):
     augment, verbose = _make_augmentation(options), _make_verbosity(options.verbose)
     corpus = open_corpus(options.path, options.num_workers)
     tokenizer = suit_tokenizer(tokenizer, options.tokenizer, corpus)
-    if options.report:
-        write_report(corpus.report, options.report)
+    write_report(corpus, options)
     if not is_shards(corpus):
         show_report(corpus.report)
     run = train(
@@ -149,6 +150,10 @@ def run_train(options):
         verbose=verbose,
         **{name: getattr(options, name) for name in TRAIN_ARGUMENTS},
     )
+    return _describe_run(run, report_facts(corpus.report))
+
+
+def _describe_run(run, files):
     card = _read_card(run.path)
     losses = card.get("held-out loss (nats a token)", {})
     facts = {
@@ -157,17 +162,15 @@ def run_train(options):
         "best_epoch": card.get("best epoch"),
         "held_out": {"side": card.get("held out"), "losses": losses},
         "history": json.loads(run.history.to_json(orient="records")),
-        "files": report_facts(corpus.report),
+        "files": files,
     }
     samples = sorted((run.path / "samples").glob("epoch_*"))
-    out = shlex.quote(str(run.path))
-    is_music = bool(samples) and samples[-1].suffix == ".mid"
     return facts, sheet(
         ("run", f"{run.path}, {plural(facts['epochs'], 'epoch')}; best: {facts['best_epoch']}"),
         ("loss", _ladder_text(losses, card.get("held out"))),
         ("curve", run.path / "learning_curve.png"),
         ("sample", samples[-1] if samples else ""),
-        ("next", f"keras-music generate {out}" + " --out new.mid" * is_music),
+        ("next", f"keras-music generate {shlex.quote(str(run.path))}"),
     )
 
 
@@ -221,16 +224,18 @@ def run_evaluate(options):
     from keras_music.evaluation import ladder
 
     model, config = open_model(options.model)
-    recipe = config.get("arguments", {})
-    windows = {
-        "sequence_length": options.sequence_length or recipe.get("sequence_length", 256),
-        "batch_size": options.batch_size or recipe.get("batch_size", 64),
-    }
-    corpus = open_corpus(options.path)
-    side, train, held_out = _choose_side(corpus, options.side, recipe.get("seed", 0))
     network = getattr(model, "model", None)
     if network is None:
         raise ValueError(f"{options.model} is an exported model. Give the folder of its run.")
+    windows = {
+        name: config["arguments"][name]
+        if getattr(options, name) is None
+        else getattr(options, name)
+        for name in ("sequence_length", "batch_size")
+    }
+    corpus = open_corpus(options.path)
+    check_kind(model.tokenizer, corpus, f"The model in {options.model}")
+    side, train, held_out = _choose_side(corpus, options.side, config["arguments"]["seed"])
     losses = ladder(network, model.tokenizer, train, held_out, **windows)
     facts = {
         "model": options.model,

@@ -17,6 +17,11 @@ WISHES = ("pitch_classes", "pitch_range", "max_notes_per_second", "max_repeats")
 
 
 def add_to(commands):
+    _add_generate(commands)
+    _add_play(commands)
+
+
+def _add_generate(commands):
     generate = add_command(
         commands,
         "generate",
@@ -71,6 +76,9 @@ def add_to(commands):
         ("--max-notes-per-second", None, "1-64", {"type": int}),
         ("--max-repeats", None, "how often one pitch may begin in a row", {"type": int}),
     )
+
+
+def _add_play(commands):
     play = add_command(
         commands,
         "play",
