@@ -23,6 +23,7 @@ _MODULES = (
     "midi",
     "models",
     "plots",
+    "preparation",
     "records",
     "serving",
     "tokenizers",

@@ -28,7 +28,7 @@ def cells(script):
 
 def test_every_tutorial_is_there():
     english = [name[:2] for name in names(SCRIPTS) if "/" not in name]
-    assert english == ["00", "01", "02", "03", "04", "05", "06", "07"]
+    assert english == ["00", "01", "02", "03", "04", "05", "06", "07", "08"]
     assert names(KOREAN) == [f"ko/{name}" for name in names(SCRIPTS) if name[:2] in "00 01 02"]
 
 

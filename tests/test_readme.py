@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import shlex
 import shutil
 
 import cpp_loader
@@ -9,6 +10,7 @@ import pytest
 import rest_server
 
 import keras_music as km
+from keras_music.cli import make_parser
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,6 +40,8 @@ def test_the_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     """As they stand but for their size; in one namespace, as a reader would in a notebook."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "saved_models").symlink_to(ROOT / "saved_models")
+    for piece in km.corpora.bach_chorales()[:30]:
+        km.write_midi(piece, tmp_path / "my_midis" / f"{piece.name}.mid")
     namespace = {}
     blocks = [block for block in BLOCKS if SERVER not in block]
     for i, block in enumerate(blocks):
@@ -59,6 +63,13 @@ def test_the_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     prompt, served = km.read_midi("out/new.mid").crop(6.0), km.read_midi("out/served.mid")
     assert served.duration > prompt.duration
     assert served.notes["pitch"][:20].tolist() == prompt.notes["pitch"][:20].tolist()
+
+
+def test_the_command_lines_are_understood():
+    lines = re.findall(r"^keras-music .+", README, re.MULTILINE)
+    assert [line.split()[1] for line in lines] == ["train", "generate", "play"]
+    for line in lines:
+        make_parser().parse_args(shlex.split(line)[1:])
 
 
 def test_the_page_on_tokenizers_runs(tmp_path, monkeypatch):

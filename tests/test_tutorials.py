@@ -338,3 +338,42 @@ def test_serving(tmp_path, monkeypatch):
     ratios = re.findall(r"^ *(\d+) +[\d,]+ +[\d,]+ +([\d.]+) \(", printed, re.M)
     assert [size for size, _ in ratios] == ["1", "16", "64"]
     assert float(ratios[0][1]) > 1  # with one row the loop in Python costs more than the work
+
+
+def test_your_midi(tmp_path):
+    printed = run_tutorial(
+        "08_your_midi.py",
+        tmp_path,
+        right=[
+            "sum(not name.endswith('.mid') for name in report['name'])",
+            "(0x8F & 127) * 128 / 480 * 0x0927C0 / 1e6",
+            "32",
+        ],
+        wrong=["0", "0.6", "40"],
+    )
+    assert printed.count("by hand and by the package alike: True") == 2
+    assert printed.count("\n- out/my midis/") == 7
+    assert "122 pieces" in printed and "7 left out: see .report" in printed
+    for reason in ("it is empty (0 bytes)", "it has no notes", "it is a web page"):
+        assert reason in printed
+    assert "for Anna, higher.MID is choir/old computer/" in printed
+    assert "Going on with the run in out/my run after epoch 2 of 20" in printed
+    run = tmp_path / "out" / "my run"
+    epochs = [line.split(",")[0] for line in (run / "history.csv").read_text().splitlines()]
+    assert epochs == ["epoch", *map(str, range(1, 21))]
+    assert len(list((run / "samples").glob("*.mid"))) == 20
+    losses = losses_in(printed)
+    assert losses["model"] < 1.7 < 3.5 < losses["repeat the last token"]
+    assert "the targets are the inputs, one id later: True" in printed
+    pictures = (
+        "overview",
+        "copy",
+        "original",
+        "first_sample",
+        "last_sample",
+        "continued",
+        "shards",
+    )
+    check_pictures(tmp_path, *(f"{name}.png" for name in pictures))
+    midi = pretty_midi.PrettyMIDI(str(tmp_path / "out" / "continued.mid"))
+    assert sum(len(instrument.notes) for instrument in midi.instruments) > 60
