@@ -25,7 +25,8 @@ class FileServer(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content, self.mark = content, '"first"'
         self.plans, self.asked = [], []  # `asked`: the headers of each request
-        self.url = f"http://127.0.0.1:{self.server_port}/a%20file.zip"
+        self.host = f"127.0.0.1:{self.server_port}"
+        self.url = f"http://{self.host}/a%20file.zip"
 
     def handle_error(self, request, client_address):
         """Says nothing of clients that were killed."""

@@ -73,7 +73,8 @@ def test_the_next_call_goes_on_too(server, path):
     with pytest.raises(ConnectionError) as error:
         fetch(server, path)
     assert str(error.value) == (
-        f"the file could not be downloaded: {server.url} answered 503 Service Unavailable; copy it."
+        f"the file could not be downloaded: {server.host} answered 503 Service Unavailable; "
+        "copy it."
     )
     assert left_over(path) == ["file.zip.lock", "file.zip.part", "file.zip.part.mark"]
     server.plans.clear()
@@ -124,7 +125,7 @@ def test_another_file_is_refused_and_not_kept(server, path):
     with pytest.raises(OSError) as error:
         fetch(server, path)
     assert str(error.value) == (
-        f"the file could not be downloaded: {server.url} sent something else, perhaps the page of "
+        f"the file could not be downloaded: {server.host} sent something else, perhaps the page of "
         f"a proxy (its SHA-256 must be {SHA256}, received: {digest}); copy it."
     )
     assert left_over(path) == ["file.zip.lock", "file.zip.part.mark"]
@@ -195,11 +196,11 @@ def test_a_silent_server(server, path, monkeypatch):
 def test_offline_is_said_at_once(path):
     with socket.socket() as taken:  # a port at which nobody listens
         taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/file"
+        host = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ConnectionError) as error:
-            download(url, path, SHA256, "the file", "copy it")
+            download(f"http://{host}/file", path, SHA256, "the file", "copy it")
     sentence = str(error.value)
-    assert sentence.startswith(f"the file could not be downloaded: {url} cannot be reached (")
+    assert sentence.startswith(f"the file could not be downloaded: {host} cannot be reached (")
     assert sentence.endswith("; copy it.")
 
 

@@ -131,9 +131,9 @@ def test_offline(server, own_cache):
     with pytest.raises(ConnectionError) as error:
         maestro()
     assert str(error.value) == (
-        f"MAESTRO could not be downloaded: {server.url} answered 404 Not Found; try again to go "
-        f"on, or download {server.url} by hand to {own_cache / 'maestro-v3.0.0-midi.zip'}, or "
-        "anywhere, for maestro(path=...)."
+        f"MAESTRO could not be downloaded: {server.host} answered 404 Not Found; try again to go "
+        f"on, or download {server.url} by hand to {own_cache / 'maestro-v3.0.0-midi.zip'} "
+        "(or elsewhere, and give its path: maestro(path=...))."
     )
 
 

@@ -37,6 +37,7 @@ import pathlib
 import re
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from tqdm import tqdm
@@ -70,7 +71,8 @@ def download(url, path, sha256, name, by_hand) -> pathlib.Path:
       path: where the file shall be. If a file with this checksum is there, nothing is fetched.
       sha256: 64 hexadecimal digits, the checksum of the whole file.
       name: str, what the file is called, also beside the progress bar that a terminal shows.
-      by_hand: str, the end of the sentence that says why there is no file: what else can be done.
+      by_hand: str, the end of the sentence that says why there is no file: what else can be done,
+        with the address.
 
     Returns:
       The path.
@@ -143,8 +145,8 @@ def _complete(url, part, sha256, name):
             part.unlink()
             if first == 0:
                 raise OSError(
-                    f"{url} sent something else, perhaps the page of a proxy (its SHA-256 must be "
-                    f"{sha256}, received: {digest})"
+                    f"{_host(url)} sent something else, perhaps the page of a proxy (its SHA-256 "
+                    f"must be {sha256}, received: {digest})"
                 )
             # The part was not of this file: once more, from the first byte.
 
@@ -171,7 +173,7 @@ def _attempt(url, part, name):
                 progress.update(len(chunk))
             os.fsync(file.fileno())
     if total is not None and _size(part) < total:
-        raise _Interrupted(f"{url} broke off after {_size(part)} of {total} bytes")
+        raise _Interrupted(f"{_host(url)} broke off after {_size(part)} of {total} bytes")
     return first
 
 
@@ -187,12 +189,13 @@ def _ask(url, part):
     except urllib.error.HTTPError as error:
         error.close()
         if error.code != 416 or not size:
-            answer = f"{url} answered {error.code} {error.reason}"
+            answer = f"{_host(url)} answered {error.code} {error.reason}"
             kind = _Interrupted if error.code in PASSING_STATUS else ConnectionError
             raise kind(answer) from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise _Unreachable(f"{url} cannot be reached ({reason})") from error
+        reason = getattr(reason, "strerror", None) or reason
+        raise _Unreachable(f"{_host(url)} cannot be reached ({reason})") from error
     else:
         if _extent(response)[0] in (0, size):
             return response
@@ -200,7 +203,7 @@ def _ask(url, part):
     # The file has no such part. It is asked for again, as a whole.
     part.unlink(missing_ok=True)
     if not size:
-        raise ConnectionError(f"{url} answered with a part of the file that nobody asked for")
+        raise ConnectionError(f"{_host(url)} answered with a part that nobody asked for")
     return _ask(url, part)
 
 
@@ -229,7 +232,12 @@ def _chunks(response):
         while chunk := response.read1(CHUNK_BYTES):
             yield chunk
     except (OSError, http.client.HTTPException) as error:
-        raise _Interrupted(f"{response.url} broke off ({error})") from error
+        raise _Interrupted(f"{_host(response.url)} broke off ({error})") from error
+
+
+def _host(url):
+    """The server's name; the sentence of which it is a part has the whole address already."""
+    return urllib.parse.urlsplit(url).netloc
 
 
 def _mark_of(part):

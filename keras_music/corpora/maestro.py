@@ -71,8 +71,8 @@ def maestro(path=None, *, num_workers=None) -> Corpus:
 def _download():
     path = cache_dir() / MAESTRO_FILE
     by_hand = (
-        f"try again to go on, or download {MAESTRO_URL} by hand to {path}, or anywhere, for "
-        "maestro(path=...)"
+        f"try again to go on, or download {MAESTRO_URL} by hand to {path} (or elsewhere, and give "
+        "its path: maestro(path=...))"
     )
     return download(MAESTRO_URL, path, MAESTRO_SHA256, "MAESTRO", by_hand)
 
