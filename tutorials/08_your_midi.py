@@ -40,9 +40,9 @@ shutil.rmtree(my_midis, ignore_errors=True)
 # %% [markdown]
 # ## 1. A folder as they are
 #
-# A hundred and twenty chorales of Bach play the part of your collection. To them we add what real folders have:
-# subfolders, names with spaces and accents, endings in capitals, a copy in another key, and seven
-# files that hold no music, each in its own way.
+# A hundred and twenty chorales of Bach play the part of your collection. To them we add what real
+# folders have: subfolders, names with spaces and accents, endings in capitals, a copy in another
+# key, and seven files that hold no music, each in its own way.
 
 # %%
 chorales = km.corpora.bach_chorales()[:120]
