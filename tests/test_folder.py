@@ -131,6 +131,8 @@ class TestNewUser:
         assert midi_folder(".").name == "midis"
         monkeypatch.setenv("HOME", str(midis.parent))
         assert midi_folder("~/midis").name == "midis"
+        midis.rename(midis.parent / "op. 27.2")
+        assert midi_folder("~/op. 27.2").name == "op. 27.2"
 
     def test_pieces_go_on_into_a_split(self, midis, own_cache):
         for number, piece in enumerate(bach_chorales()[:10]):

@@ -15,12 +15,13 @@ for as much music as fits into memory; `keras_music.ingest` is for more.
 from __future__ import annotations
 
 import collections
+import os
 import pathlib
 
 from tqdm import tqdm
 
 from keras_music.corpora.corpus import Corpus
-from keras_music.corpora.entries import MIDI_SUFFIXES, Unreadable, entries
+from keras_music.corpora.entries import MIDI_SUFFIXES, Unreadable, entries, printable
 from keras_music.corpora.piece_cache import PieceCache, pack_entry, unpack_entry
 from keras_music.corpora.reader import bytes_hash, dropped_row, read_entry
 from keras_music.corpora.workers import Lost, Workers
@@ -76,7 +77,7 @@ def midi_folder(path, *, num_workers=None, name=None) -> Corpus:
     """
     others = collections.Counter()
     found = list(entries(path, others))
-    path = pathlib.Path(path).expanduser()
+    path = pathlib.Path(os.fsdecode(path)).expanduser()
     rows, pieces, dropped = [], [], []
     for row, piece in _read_all(found, num_workers):
         shown = {key: row[key] for key in row if key not in ("digest", "bytes_hash")}
@@ -87,7 +88,8 @@ def midi_folder(path, *, num_workers=None, name=None) -> Corpus:
             pieces.append(piece)
     if not pieces:
         raise ValueError(nothing_survived(path, dropped, others))
-    return Corpus(pieces, name=name or path.resolve().stem, rows=rows, dropped=dropped)
+    own_name = path.resolve().name if path.is_dir() else path.stem
+    return Corpus(pieces, name=name or printable(own_name), rows=rows, dropped=dropped)
 
 
 def _read_all(found, num_workers):
