@@ -274,26 +274,34 @@ def encode_all(corpus, tokenizer) -> list[np.ndarray]:
     Raises:
       ValueError: there is no piece, or one with nothing to predict.
     """
+    return list(encode_each(corpus, tokenizer))
+
+
+def encode_each(corpus, tokenizer):
+    """Yields what `encode_all` returns, one after the other: shards need not fit into memory."""
     _check_tokenizer(tokenizer)
     if isinstance(corpus, Side):
         _check_not_empty(len(corpus), corpus)
         corpus.check(tokenizer)
-        return [ids for ids, _ in corpus.records()]
+        yield from (ids for ids, _ in corpus.records())
+        return
     if isinstance(corpus, Shards):
         raise ValueError(
             "`corpus` must be one side of the shards. Received: all of them. Give `shards.train`, "
             "`shards.valid` or `shards.test`."
         )
     one_piece = isinstance(corpus, str) or not hasattr(corpus, "__iter__")
-    pieces = [_encode(p, tokenizer) for p in ([corpus] if one_piece else corpus)]
-    _check_not_empty(len(pieces), corpus)
-    if short := [i for i, ids in enumerate(pieces) if len(ids) < 2]:
-        raise ValueError(
-            "`tokenizer.encode` must give at least 2 ids for each piece (one to start from, one "
-            f"to predict). Received: {len(pieces[short[0]])} for piece {short[0]}. Let it begin "
-            "with START, or leave the piece out."
-        )
-    return pieces
+    num_pieces = 0
+    for num_pieces, piece in enumerate([corpus] if one_piece else corpus, start=1):
+        ids = _encode(piece, tokenizer)
+        if len(ids) < 2:
+            raise ValueError(
+                "`tokenizer.encode` must give at least 2 ids for each piece (one to start from, "
+                f"one to predict). Received: {len(ids)} for piece {num_pieces - 1}. Let it begin "
+                "with START, or leave the piece out."
+            )
+        yield ids
+    _check_not_empty(num_pieces, corpus)
 
 
 def _check_tokenizer(tokenizer):

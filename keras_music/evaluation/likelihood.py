@@ -27,11 +27,13 @@ Reference: C. Shannon, "Prediction and Entropy of Printed English" (1951).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from keras_music.data import encode_all, make_dataset
+from keras_music.data import encode_each, make_dataset
 
 
 def uniform(vocab_size: int) -> float:
@@ -50,7 +52,7 @@ def unigram(train, held_out, vocab_size: int) -> float:
       train, held_out: lists of id rows, shape (time,) each.
       vocab_size: how many ids there are.
     """
-    return float(-np.log(_frequencies(train, vocab_size)[_targets(held_out)]).mean())
+    return _unigram(_count(train, vocab_size), _count(held_out, vocab_size))
 
 
 def repeat_last(train, held_out, vocab_size: int) -> float:
@@ -59,12 +61,7 @@ def repeat_last(train, held_out, vocab_size: int) -> float:
     With r the share of repeats in training and q the unigram, the id before has probability r and
     every other id y has (1 - r) q(y) / (1 - q(before)). Arguments as in `unigram`.
     """
-    frequency = _frequencies(train, vocab_size)
-    repeats = _targets(train) == _inputs(train)
-    rate = (repeats.sum() + 1) / (len(repeats) + 2)
-    before, after = _inputs(held_out), _targets(held_out)
-    changed = (1 - rate) * frequency[after] / (1 - frequency[before])
-    return float(-np.log(np.where(before == after, rate, changed)).mean())
+    return _repeat_last(_count(train, vocab_size), _count(held_out, vocab_size))
 
 
 def model_loss(model, dataset) -> float:
@@ -74,9 +71,10 @@ def model_loss(model, dataset) -> float:
       model: from int32 ids (batch, time) to logits (batch, time, vocab_size).
       dataset: of (inputs, targets), as `make_dataset` gives; targets 0 do not count.
     """
-
-    losses, _ = token_losses(model, dataset)
-    return float(losses.mean(dtype=np.float64))
+    total, count = 0.0, 0
+    for losses, _ in _batch_losses(model, dataset):
+        total, count = total + losses.sum(dtype=np.float64), count + losses.size
+    return float(total / count)
 
 
 def token_losses(model, dataset):
@@ -89,14 +87,17 @@ def token_losses(model, dataset):
       The losses, float32, and the targets, int32; shape (targets,) each.
     """
 
-    parts = []
+    losses, targets = zip(*_batch_losses(model, dataset), strict=True)
+    return np.concatenate(losses), np.concatenate(targets)
+
+
+def _batch_losses(model, dataset):
+    """Yields `token_losses` of each batch."""
     for inputs, targets in dataset:
         logits = tf.cast(model.predict_on_batch(inputs), tf.float32)  # (batch, time, vocab_size)
         log_prob = tf.gather(tf.nn.log_softmax(logits), targets, batch_dims=2)  # (batch, time)
         counts = targets != 0
-        parts.append((-log_prob[counts], targets[counts]))
-    losses, targets = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return losses, targets
+        yield -log_prob[counts].numpy(), targets[counts].numpy()
 
 
 def nats_per_frame(losses, targets, tokenizer) -> float:
@@ -151,30 +152,50 @@ def ladder(model, tokenizer, train, held_out, sequence_length=256, batch_size=64
     Returns:
       A `pandas.Series`, four floats by name.
     """
-    train_ids = encode_all(train, tokenizer)
-    if hasattr(held_out, "__next__"):  # it can be gone through once only, and is needed twice
-        held_out = list(held_out)
-    held_out_ids = encode_all(held_out, tokenizer)
-    vocab_size = tokenizer.vocab_size
+    held_out = list(held_out) if isinstance(held_out, Iterator) else held_out
+    counts = [
+        _count(encode_each(corpus, tokenizer), tokenizer.vocab_size) for corpus in (train, held_out)
+    ]
     dataset = make_dataset(held_out, tokenizer, sequence_length, batch_size)
     losses = {
-        "uniform": uniform(vocab_size),
-        "unigram": unigram(train_ids, held_out_ids, vocab_size),
-        "repeat the last token": repeat_last(train_ids, held_out_ids, vocab_size),
+        "uniform": uniform(tokenizer.vocab_size),
+        "unigram": _unigram(*counts),
+        "repeat the last token": _repeat_last(*counts),
         "model": model_loss(model, dataset),
     }
     return pd.Series(losses, name="nats a token")
 
 
-def _frequencies(rows, vocab_size):
+def _count(rows, vocab_size):
+    """What the simple predictors know of id rows, one after the other; int64, (3, vocab_size).
+
+    How often each id is a target; how often it is one that differs from the id before it; and how
+    often it stands before one that differs.
+    """
+    counts = np.zeros((3, vocab_size), np.int64)
+    for row in rows:
+        before, after = row[:-1], row[1:]
+        changes = before != after
+        for count, ids in zip(counts, (after, after[changes], before[changes]), strict=True):
+            count += np.bincount(ids, minlength=vocab_size)
+    return counts
+
+
+def _frequencies(counts):
     """How often each id is a target, one added to each count; sums to 1, shape (vocab_size,)."""
-    counts = np.bincount(_targets(rows), minlength=vocab_size) + 1.0
-    return counts / counts.sum()
+    return (counts[0] + 1) / (counts[0] + 1).sum()
 
 
-def _targets(rows):
-    return np.concatenate([row[1:] for row in rows])
+def _unigram(train, held_out):
+    surprise = -np.log(_frequencies(train))
+    return float(held_out[0] @ surprise / held_out[0].sum())
 
 
-def _inputs(rows):
-    return np.concatenate([row[:-1] for row in rows])
+def _repeat_last(train, held_out):
+    frequency = _frequencies(train)
+    total, changes = train[:2].sum(axis=1)
+    rate = (total - changes + 1) / (total + 2)
+    total, changes = held_out[:2].sum(axis=1)
+    log_prob = (total - changes) * np.log(rate) + changes * np.log(1 - rate)
+    log_prob += held_out[1] @ np.log(frequency) - held_out[2] @ np.log(1 - frequency)
+    return float(-log_prob / total)
