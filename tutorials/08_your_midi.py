@@ -106,6 +106,16 @@ same_tempo = np.isclose(60e6 / microseconds, km.read_midi(whole_file).tempos["te
 print("by hand and by the package alike:", same_tempo)
 
 # %% [markdown]
+# The rest are keys, pressed and released, track after track. All together:
+
+# %%
+km.plots.piano_roll(
+    km.read_midi(whole_file).crop(10.0),
+    out / "bytes.png",
+    title=f"the first ten seconds of {len(whole_file)} bytes",
+)
+
+# %% [markdown]
 # This is what a loop over the folder would do. `read_midi` reads one file, and if it cannot, it
 # says why in one sentence. A loop that did not catch the error would stop here; a loop that caught
 # it and said nothing would be worse. And `*.mid` does not find all of them.
