@@ -61,7 +61,8 @@ class WholeEpoch(keras.callbacks.Callback):
         if "val_loss" in logs:
             row["val_loss"] = float(logs["val_loss"])
         row["seconds"] = round(time.perf_counter() - self._started, 3)
-        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        row["learning_rate"] = float(str(rate))  # 0.01, not the 0.009999999776 of 32 bits
         if self.writes:
             self._write([*self.rows, row], epoch + 1)
         self.rows.append(row)

@@ -33,6 +33,13 @@ import hashlib
 import keras
 import tensorflow as tf
 
+WORKER_LOST = (  # what TensorFlow says of it depends on the moment
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.UnavailableError,
+)
+
 
 class TokenLoss(keras.losses.Loss):
     """Nats a token over the whole batch, however it is spread over devices; padding never counts.

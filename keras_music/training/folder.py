@@ -135,6 +135,8 @@ def make_config(arguments, tokenizer, sides) -> tuple[dict, bytes]:
       tokenizer: its `save(path)` writes a file.
       sides: a dict of the sides by name.
     """
+    # Describing comes first: whoever reads the ids says best what is wrong with a tokenizer.
+    data = {name: describe(side, tokenizer) for name, side in sides.items()}
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(pathlib.Path(folder) / TOKENIZER)
         text = (pathlib.Path(folder) / TOKENIZER).read_bytes()
@@ -142,7 +144,7 @@ def make_config(arguments, tokenizer, sides) -> tuple[dict, bytes]:
     config = {
         "arguments": arguments,
         "tokenizer": {"kind": type(tokenizer).__name__, "digest": digest},
-        "data": {name: describe(side, tokenizer) for name, side in sides.items()},
+        "data": data,
         "versions": {
             "keras_music": keras_music.__version__,
             "keras": keras.__version__,

@@ -320,15 +320,21 @@ def _fit(model, data, epochs_done, epochs, callbacks, verbose, strategy):
 @contextlib.contextmanager
 def _explained(path, rows, epochs):
     """What may stop a run, in one sentence that says how to go on."""
-    how = f"Started again with the same arguments, it goes on after epoch {{}} of {epochs}."
+
+    def how():
+        return f"Started again as before, it goes on after epoch {len(rows)} of {epochs}."
+
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Training was stopped. {how.format(len(rows))}") from None
+        raise KeyboardInterrupt(f"Training was stopped. {how()}") from None
     except OSError as error:
         raise OSError(
-            f"The run folder {path} cannot be written to ({error}). Make room on the disk. "
-            f"{how.format(len(rows))}"
+            f"The run folder {path} cannot be written to ({error}). Make room on the disk. {how()}"
+        ) from error
+    except distributed.WORKER_LOST as error:
+        raise ConnectionError(
+            f"Another worker has stopped, or cannot be reached. Start all of them again. {how()}"
         ) from error
 
 
