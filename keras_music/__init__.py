@@ -9,7 +9,7 @@ takes no time and does not load TensorFlow.
 
 import importlib
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 _MODULES = (
     "audio",

@@ -276,21 +276,29 @@ class Corpus(Sequence):
         return [root(index) for index in range(len(self))]
 
 
+def music_of(piece: Piece) -> np.ndarray:
+    """The onsets of a piece, whatever its key and tempo; int64, shape (onsets, 2), sorted.
+
+    Each row is an onset in 96ths of a beat after the first and a pitch in semitones above the
+    lowest. Unisons count once; note lengths, tracks and velocities do not count.
+    """
+    notes = piece.columns("notes")
+    onsets = np.rint(piece.to_beats(notes["start"]) * TICKS_PER_BEAT).astype(np.int64)
+    music = np.unique(np.stack([onsets, notes["pitch"]], axis=1), axis=0)
+    return music - music.min(axis=0)
+
+
 def _fingerprints(piece) -> list:
     """Marks of a piece; two pieces with a mark in common have the same music.
 
-    A text is its own mark. A `Piece` has up to five: the whole, and each quarter of it (by time)
-    that has 16 notes or more, as pairs (beats from the first onset, semitones above the lowest
-    pitch). Unisons count once; note lengths, tracks and velocities do not count.
+    A text is its own mark. A `Piece` has up to five: its `music_of` as a whole, and that of each
+    quarter of it (by time) that has 16 notes or more.
     """
     if isinstance(piece, str):
         return [piece.strip()]
     if not len(piece):
         return ["no notes"]
-    notes = piece.columns("notes")
-    onsets = np.rint(piece.to_beats(notes["start"]) * TICKS_PER_BEAT).astype(np.int64)
-    notes = np.unique(np.stack([onsets, notes["pitch"]], axis=1), axis=0)  # (notes, 2)
-    notes -= notes.min(axis=0)
+    notes = music_of(piece)
     quarters = notes[:, 0] * 4 // (notes[-1, 0] + 1)  # (notes,), 0 to 3
     parts = [(quarter, notes[quarters == quarter]) for quarter in range(4)]
     parts = [(quarter, part) for quarter, part in parts if len(part) >= SAME_MUSIC_NOTES]

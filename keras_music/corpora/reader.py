@@ -32,7 +32,7 @@ import struct
 import numpy as np
 import symusic  # noqa: F401  so that a worker has it before its clock runs
 
-from keras_music.corpora.corpus import _fingerprints
+from keras_music.corpora.corpus import music_of
 from keras_music.midi import Piece, read_midi
 
 READER_VERSION = 1  # raised when `read_entry` comes to other results than before
@@ -148,8 +148,7 @@ def music_digest(piece: Piece) -> str:
 
     It is what `Corpus.split` compares of whole pieces.
     """
-    _, whole = _fingerprints(piece)[0]
-    return hashlib.blake2b(whole, digest_size=16).hexdigest()
+    return hashlib.blake2b(music_of(piece).tobytes(), digest_size=16).hexdigest()
 
 
 def split_of(digest: str, seed=0, fractions=(0.8, 0.1, 0.1)) -> str:
