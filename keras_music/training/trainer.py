@@ -143,9 +143,10 @@ def train(
     sides = _sides(train, valid, test, seed)
     config, tokenizer_json = make_config(arguments, tokenizer, sides)
     model, plain = _networks(tokenizer, arguments, learning_rate, strategy)
+    _check_workers(strategy, f"{config['arguments']} {config['data']}")
     open_run(path, config, tokenizer_json, writes=writes)
     rows = _go_back(path, model, strategy)
-    _check_workers(strategy, f"{config['arguments']} {config['data']} {len(rows)}")
+    _check_workers(strategy, f"{len(rows)} epochs done")
     if _is_finished(path, rows, epochs):
         _say(f"The run in {path} is finished: {len(rows)} epochs. Nothing was done.", verbose)
         return Run(path, load_best(path), tokenizer, config, pd.DataFrame(rows))
