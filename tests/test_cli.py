@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -342,6 +343,18 @@ def test_evaluate(run, trained, music, tmp_path):
     card = json.loads((trained / "model_card.json").read_text())
     facts = json.loads(run("evaluate", trained, music, "--json")[1])
     assert facts["losses"] == pytest.approx(card["held-out loss (nats a token)"], abs=1e-4)
+
+
+def test_evaluate_refuses_a_folder_that_has_changed(run, trained, music, tmp_path):
+    """With one file more the split is another one: pieces that were learned came into the exam."""
+    grown = tmp_path / "grown"
+    shutil.copytree(music, grown)
+    code, out, _ = run("evaluate", trained, grown)
+    assert (code, "1 piece (test)" in out) == (0, True)  # the same files, wherever they lie
+    km.write_midi(melody(99), grown / "a first one.mid")
+    code, out, err = run("evaluate", trained, grown)
+    assert (code, out) == (2, "")
+    assert f"{grown} is not, or not any more, what {trained} was trained on" in err
 
 
 def test_generate_writes_files(run, trained, tmp_path, music):

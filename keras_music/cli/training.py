@@ -236,6 +236,8 @@ def run_evaluate(options):
     corpus = open_corpus(options.path)
     check_kind(model.tokenizer, corpus, f"The model in {options.model}")
     side, train, held_out = _choose_side(corpus, options.side, config["arguments"]["seed"])
+    if side != "all":
+        _check_split(options, train, model.tokenizer, config)
     losses = ladder(network, model.tokenizer, train, held_out, **windows)
     facts = {
         "model": options.model,
@@ -265,6 +267,18 @@ def _choose_side(corpus, side, seed):
     if side is None:
         side = "test" if len(sides["test"]) else "valid"
     return side, sides["train"], sides[side]
+
+
+def _check_split(options, train, tokenizer, config):
+    """One file more in a folder, and its pieces are on other sides: some exam would be known."""
+    from keras_music.training.folder import describe
+
+    if describe(train, tokenizer)["digest"] != config["data"]["train"]["digest"]:
+        raise ValueError(
+            f"{options.path} is not, or not any more, what {options.model} was trained on, so it "
+            "cannot be said which of its pieces the model has seen. Give the files as they were, "
+            "or, with --side all, files of which it has seen none."
+        )
 
 
 def run_export(options):
