@@ -158,8 +158,12 @@ def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
     ("content", "sentence"),
     [
         (None, "is not the folder of a run: it has no config.json"),
-        ("{}", "has not finished its first epoch. Start it again"),
+        (
+            '{"arguments": {"epochs": 1}, "tokenizer": {}, "data": {}, "versions": {}}',
+            "has not finished its first epoch. Start it again",
+        ),
         ("{", "config.json cannot be read .* Restore it"),
+        ('{"arguments": {}}', "config.json cannot be read .* Restore it"),
     ],
 )
 def test_load_run_where_there_is_none(tmp_path, content, sentence):
@@ -321,7 +325,7 @@ def test_a_full_disk_says_how_to_go_on(tmp_path, whole, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", full)
-        with pytest.raises(OSError, match="No space left .* goes on after epoch 1 of 3"):
+        with pytest.raises(OSError, match="No space left on device. Correct that. .* 1 of 3"):
             small_train(tmp_path / "run", sample_tokens=8)
     assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["epoch_001.npz"]
     small_train(tmp_path / "run", sample_tokens=8)
@@ -393,6 +397,7 @@ def test_a_folder_in_which_nothing_was_begun_but_the_tokenizer(tmp_path):
         ("sample_tokens", -1),
         ("sequence_length", 2.5),
         ("tokenizer", "char"),
+        ("strategy", "mirrored"),
     ],
 )
 def test_bad_arguments_leave_no_folder(tmp_path, argument, value):

@@ -17,6 +17,8 @@ one part has more padding than another, that is another number:
 ValueError about `PerReplica` (https://github.com/keras-team/keras/issues/20585). `fit_workers` is
 the same loop, written out: Keras' `train_step`, metrics and callbacks, run by the strategy.
 
+With Dropout, N devices are not quite one: each draws the same mask for its part of the batch.
+
 Conventions: the batch size is that of the whole batch. One of the workers, the *chief*, writes
 files; all of them read the run folder, so it must be on a disk that all share.
 
@@ -39,6 +41,7 @@ WORKER_LOST = (  # what TensorFlow says of it depends on the moment
     tf.errors.DeadlineExceededError,
     tf.errors.UnavailableError,
 )
+LOST = "Another worker has stopped, or cannot be reached. Start all of them again."
 
 
 class TokenLoss(keras.losses.Loss):
@@ -94,8 +97,20 @@ def is_chief(strategy) -> bool:
 
 
 def scope(strategy):
-    """`strategy.scope()`, or nothing."""
-    return contextlib.nullcontext() if strategy is None else strategy.scope()
+    """`strategy.scope()`, or nothing.
+
+    Raises:
+      ValueError: it is not one of the two kinds that are tested.
+    """
+    if strategy is None:
+        return contextlib.nullcontext()
+    kinds = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
+    if not isinstance(strategy, kinds):
+        raise ValueError(
+            "`strategy` must be a MirroredStrategy or a MultiWorkerMirroredStrategy. "
+            f"Received: {strategy!r}. Leave it out to train on one device."
+        )
+    return strategy.scope()
 
 
 def fit_workers(
@@ -155,8 +170,11 @@ def meet(strategy, words="") -> bool:
         each = strategy.run(lambda: tf.constant([1, number, number**2], tf.int64))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
 
-    # Without reading the sums nobody waits for them. Numbers that differ have a variance.
-    count, total, squares = gather().numpy().tolist()
+    try:  # without reading the sums nobody waits for them
+        count, total, squares = gather().numpy().tolist()
+    except WORKER_LOST as error:
+        raise ConnectionError(LOST) from error
+    # Numbers that differ have a variance.
     return squares * count == total**2
 
 

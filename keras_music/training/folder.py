@@ -208,10 +208,11 @@ def read_config(path):
     """What config.json says; None if there is none."""
     try:
         config = json.loads((path / CONFIG).read_bytes())
-        return {name: dict(config[name]) for name in config}
+        int(config["arguments"]["epochs"])
+        return {name: dict(config[name]) for name in ("arguments", "tokenizer", "data", "versions")}
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
             f"{path / CONFIG} cannot be read ({error}). Restore it, or choose another folder."
         ) from None

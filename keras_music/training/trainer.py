@@ -6,13 +6,19 @@ that it can be stopped. A run that goes on must be the run that was stopped, and
 in no checkpoint: the order of the windows. `make_dataset` draws a new order (and changes pieces
 anew) each time it is opened, and what it draws the k-th time is always the same. So whoever goes on
 with epoch k opens it as often as has been done before, and reads one batch, because parts of the
-pipeline draw only when they are asked for something:
+pipeline draw only when they are asked for something (for 290 chorales this takes 0.02 s an epoch,
+with augmentation 0.6 s):
 
     unbroken   open, epoch 1         open, epoch 2         open, epoch 3
     killed     open, epoch 1         open, (killed)
     goes on    open, read a batch    open, epoch 2         open, epoch 3
 
-Conventions: losses are in nats a token; epochs are counted from 1.
+On CPUs all sums are taken in the same order, and the weights agree to the last bit. On a GPU some
+are not, and runs drift apart by rounding, with or without a break;
+`tf.config.experimental.enable_op_determinism()` forbids it.
+
+Conventions: losses are in nats a token, as Keras averages them: each batch counts by its windows;
+epochs are counted from 1.
 
 What this file does not do: no search for good arguments; it exports nothing (`keras_music.export`
 does, from what `load_run` gives).
@@ -152,10 +158,8 @@ def train(
         return Run(path, load_best(path), tokenizer, config, pd.DataFrame(rows))
     _announce(path, rows, epochs, sides, verbose)
     data = _datasets(sides, tokenizer, arguments, augment)
-    callbacks = _callbacks(path, verbose) if writes else []
-    callbacks.append(
-        WholeEpoch(path, plain, tokenizer, rows, sample_tokens=sample_tokens, writes=writes)
-    )
+    record = WholeEpoch(path, plain, tokenizer, rows, sample_tokens=sample_tokens, writes=writes)
+    callbacks = [*(_logs(path, verbose) if writes else []), record]
     with _explained(path, rows, epochs):
         _fit(model, data, len(rows), epochs, callbacks, verbose, strategy)
         if writes:
@@ -292,7 +296,7 @@ def _announce(path, rows, epochs, sides, verbose):
         _say("There are no validation pieces: the last epoch will count as the best.", verbose)
 
 
-def _callbacks(path, verbose):
+def _logs(path, verbose):
     """TensorBoard's, where it is installed."""
     if importlib.util.find_spec("tensorboard") is None:
         _say("No logs for TensorBoard: it is not installed (pip install tensorboard).", verbose)
@@ -330,13 +334,13 @@ def _explained(path, rows, epochs):
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Training was stopped. {how()}") from None
     except OSError as error:
+        reason = error.__cause__ or error  # `write_atomically` says of it what to do with one file
+        why = getattr(reason, "strerror", None) or reason
         raise OSError(
-            f"The run folder {path} cannot be written to ({error}). Make room on the disk. {how()}"
+            f"The run folder {path} cannot be written to: {why}. Correct that. {how()}"
         ) from error
     except distributed.WORKER_LOST as error:
-        raise ConnectionError(
-            f"Another worker has stopped, or cannot be reached. Start all of them again. {how()}"
-        ) from error
+        raise ConnectionError(f"{distributed.LOST} {how()}") from error
 
 
 def _call(out, arguments):
