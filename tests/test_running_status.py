@@ -1,5 +1,7 @@
 """Statuses that were left out after an exclusive message are put back; all else stays as it is."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +83,20 @@ def test_any_bytes(data):
     start = smf()[:14]
     with_status(start + b"MTrk" + len(data).to_bytes(4, "big") + data)
     with_status(start + hexdump("F0 01 F7 00 11") + data)
+
+
+@pytest.mark.parametrize(
+    "track",
+    [
+        b"\0\xf0\0\xf7" + b"\xff" * 400_000,  # a number without end
+        b"\0\xff\x01\x03\xf0\0\xf7" * 20_000,  # texts, each with the look of a message in it
+    ],
+)
+def test_no_track_takes_the_square_of_its_length(track):
+    """The first took 45 s, the second one minutes."""
+    begin = time.process_time()
+    assert with_status(whole := smf("") + track) == whole
+    assert time.process_time() - begin < 1
 
 
 def test_symusic_reads_what_was_lost():

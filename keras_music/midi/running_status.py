@@ -25,6 +25,7 @@ import struct
 EXCLUSIVE_MESSAGE = re.compile(rb"[\xf0\xf7][\x80-\xff]{0,3}[\x00-\x7f]+\xf7")
 NUM_DATA_BYTES = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
 META, EXCLUSIVE, CONTINUED = 0xFF, 0xF0, 0xF7
+LONGEST_NUMBER = 4  # bytes, says the standard; more are no number
 
 
 def with_status(data: bytes) -> bytes:
@@ -47,11 +48,13 @@ def with_status(data: bytes) -> bytes:
 
 def _may_lack_one(data):
     """Whether something that looks like an exclusive message has a byte below 128 behind it."""
+    followed = bytearray(len(data))  # 1 where texts were passed over, which need no second look
     for match in EXCLUSIVE_MESSAGE.finditer(data, 14):
         place = match.end()
         try:
             _, place = _number(data, place)
-            while data[place] == META:  # texts and the like, which may stand between
+            while data[place] == META and not followed[place]:  # texts may stand between
+                followed[place] = 1
                 length, place = _number(data, place + 2)
                 _, place = _number(data, place + length)
             if data[place] < 0x80:
@@ -93,9 +96,15 @@ def _mended(track):
 
 
 def _number(track, place):
-    """A number of 7 bits a byte, the last one below 128, and the place behind it."""
-    number = track[place] & 0x7F
-    while track[place] >= 0x80:
-        place += 1
-        number = number << 7 | track[place] & 0x7F
-    return number, place + 1
+    """A number of 7 bits a byte, the last one below 128, and the place behind it.
+
+    Raises:
+      IndexError: it does not end, or not in time.
+    """
+    number = 0
+    for behind in range(place + 1, place + 1 + LONGEST_NUMBER):
+        byte = track[behind - 1]
+        number = number << 7 | byte & 0x7F
+        if byte < 0x80:
+            return number, behind
+    raise IndexError("a number of more than four bytes")
