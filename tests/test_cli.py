@@ -470,6 +470,46 @@ def test_play(run, tmp_path):
     assert (tmp_path / "b").read_bytes()[1:4] == b"PNG"
 
 
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("play song.mid", "song.wav exists. Give another name with --wav, or the same to replace"),
+        ("play odd.wav", "--wav must be another file than odd.wav, which it is made from."),
+        ("play song.mid --wav link.wav", "--wav must be another file than song.mid, which it is"),
+        ("play song.mid --wav a.wav", "song.png exists. Give another name with --png, or the same"),
+        (
+            "play song.mid --wav a.wav --png .",
+            "--png must be a file. Received: ., which is a folde",
+        ),
+        (
+            "generate RUN",
+            "new.mid exists. Give another name with --out, or the same to replace it.",
+        ),
+        ("generate RUN --num 2", "new_2.mid exists. Give another name with --out, or the same to"),
+        ("generate RUN --num 2 --out .", "--out must be a file. Received: ., which is a folder."),
+        (
+            "generate RUN --num 2 --prompt a_1.mid --out a.mid",
+            "--out must be another file than a_1.mid, which it is made from.",
+        ),
+    ],
+)
+def test_no_file_is_lost(run, trained, tmp_path, monkeypatch, command, sentence):
+    """A source, or someone's recording beside it; what is typed behind --out is replaced."""
+    monkeypatch.chdir(tmp_path)
+    names = ("song.mid", "odd.wav", "new.mid", "new_2.mid", "a_1.mid")
+    music = {name: km.write_midi(melody(0), name).read_bytes() for name in names}
+    pathlib.Path("link.wav").symlink_to("song.mid")
+    recordings = dict.fromkeys(("song.wav", "song.png"), b"my own")
+    for name, data in recordings.items():
+        pathlib.Path(name).write_bytes(data)
+    words = [trained if word == "RUN" else word for word in command.split()]
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert err.split("\n")[-2].startswith(f"keras-music {words[0]}: {sentence}")
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert files == music | recordings | {"link.wav": music["song.mid"]}
+
+
 def test_explain_in_a_new_process(tmp_path):
     """Nothing of TensorFlow's own lines, and nothing but the answer on standard output."""
     command = "explain --json dense --x 2 3 1 --kernel -1 -2 0.5 --activation tanh --draw a.png"

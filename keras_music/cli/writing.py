@@ -106,6 +106,8 @@ def run_generate(options):
     model, _ = open_model(options.model)
     text = is_text(model.tokenizer)
     prompt = _read_prompt(options, text)
+    default, source = (None, None) if text else ("new.mid", options.prompt)
+    paths = _free_paths("--out", options.out, default, source, num)
     wishes = {name: getattr(options, name) for name in WISHES}
     wishes["pitch_classes"] = _pitch_classes(options.pitch_classes)
     written = []
@@ -125,7 +127,7 @@ def run_generate(options):
             piece = model.tokenizer.decode(tokens[:length])
             seed = options.seed + len(written)
             written.append((piece, {"seed": seed, "log_prob": float(log_prob)}))
-    return (_text_answer if text else _music_answer)(written, options)
+    return (_text_answer if text else _music_answer)(written, paths)
 
 
 def _read_prompt(options, text):
@@ -149,18 +151,46 @@ def _pitch_classes(words):
     return " ".join(words) or None
 
 
-def _numbered(path, number, num):
-    """The path of one of several pieces: new.mid -> new_1.mid."""
-    path = pathlib.Path(path)
-    return path if num == 1 else path.with_name(f"{path.stem}_{number}{path.suffix}")
+def _free_paths(option, given, default, source=None, num=1):
+    """Where results are written, so that nothing is lost by it.
+
+    Args:
+      option: str, for sentences.
+      given: str or None, what stands behind the option.
+      default: str, path or None, the name where nothing is given.
+      source: str, path or None, the file that the results are made from.
+      num: int, several results are numbered: new.mid -> new_1.mid, new_2.mid, ...
+
+    Returns:
+      list of `num` paths; of None, where there is neither a name nor a default.
+
+    Raises:
+      ValueError: it is a folder, or the source; or a file of that name exists, and nobody typed it.
+    """
+    if given is None and default is None:
+        return [None] * num
+    path = pathlib.Path(default if given is None else given).expanduser()
+    if path.is_dir():
+        raise ValueError(f"{option} must be a file. Received: {path}, which is a folder.")
+    paths = [path]
+    if num > 1:
+        paths = [path.with_name(f"{path.stem}_{k}{path.suffix}") for k in range(1, num + 1)]
+    for path in filter(pathlib.Path.exists, paths):
+        if source is not None and path.samefile(pathlib.Path(source).expanduser()):
+            raise ValueError(f"{option} must be another file than {source}, which it is made from.")
+        if given is None:
+            raise ValueError(
+                f"{path} exists. Give another name with {option}, or the same to replace it."
+            )
+    return paths
 
 
-def _music_answer(written, options):
+def _music_answer(written, paths):
     from keras_music.midi import write_midi
 
     files = []
-    for number, (piece, about) in enumerate(written, 1):
-        path = write_midi(piece, _numbered(options.out or "new.mid", number, len(written)))
+    for (piece, about), path in zip(written, paths, strict=True):
+        write_midi(piece, path)
         size = {"notes": len(piece), "seconds": round(piece.duration, 3)}
         files.append({"path": str(path), **size, **about})
     rows = [
@@ -176,17 +206,16 @@ def _size_text(num_notes, seconds):
     return f"{plural(num_notes, 'note')}, {seconds:.1f} s"
 
 
-def _text_answer(written, options):
+def _text_answer(written, paths):
     from keras_music.midi import write_atomically
 
-    facts, paths = [], []
-    for number, (text, about) in enumerate(written, 1):
+    facts = []
+    for (text, about), path in zip(written, paths, strict=True):
         facts.append({"text": text, **about})
-        if options.out:
-            path = _numbered(options.out, number, len(written))
-            paths.append(str(write_atomically(path, text.encode())))
-            facts[-1]["path"] = paths[-1]
-    return {"texts": facts}, "\n".join(paths) or "\n\n".join(text for text, _ in written)
+        if path is not None:
+            facts[-1]["path"] = str(write_atomically(path, text.encode()))
+    answer = [fact.get("path", fact["text"]) for fact in facts]
+    return {"texts": facts}, ("\n\n" if paths[0] is None else "\n").join(answer)
 
 
 def run_play(options):
@@ -194,10 +223,11 @@ def run_play(options):
     from keras_music.midi import read_midi
     from keras_music.plots import piano_roll
 
-    source = pathlib.Path(options.file)
+    source = pathlib.Path(options.file).expanduser()
     piece = read_midi(source)
-    wav = write_wav(piece, options.wav or source.with_suffix(".wav"), options.sample_rate)
-    png = pathlib.Path(options.png or source.with_suffix(".png"))
+    (wav,) = _free_paths("--wav", options.wav, source.with_suffix(".wav"), source)
+    (png,) = _free_paths("--png", options.png, source.with_suffix(".png"), source)
+    write_wav(piece, wav, options.sample_rate)
     piano_roll(piece, png)
     facts = {
         "file": options.file,
