@@ -333,9 +333,22 @@ def test_a_full_disk_says_how_to_go_on(tmp_path, whole, monkeypatch):
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
-    with pytest.raises(ValueError, match="The loss of epoch 1 is not a number: .* lower"):
+    with pytest.raises(ValueError, match="In epoch 1 a loss .* is not a number any more: .* lower"):
         small_train(tmp_path / "run", learning_rate=1e38)
     assert files(tmp_path / "run") == ["config.json", "tokenizer.json"]
+
+
+@pytest.mark.parametrize("valid", [["abc"], []], ids=["validation", "no validation"])
+def test_the_last_step_of_an_epoch_may_be_the_one_that_diverges(tmp_path, valid):
+    """The epoch's loss, computed before it, is a number. Such an epoch once became the best one,
+    because `argmin` returns the place of a NaN, and the run ended as if all were well.
+    """
+    steps = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.01, 3e38])
+    arguments = {"valid": valid, "learning_rate": steps, "batch_size": 100}  # one step an epoch
+    with pytest.raises(ValueError, match="In epoch 3 a loss or a weight is not a number any more"):
+        small_train(tmp_path / "run", **arguments)
+    assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 2
+    assert all(np.isfinite(weights).all() for weights in best_weights(tmp_path / "run"))
 
 
 # ---- Other arguments, other folders --------------------------------------------------------------

@@ -53,10 +53,12 @@ class WholeEpoch(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        check_loss((logs or {}).get("loss", 0.0), len(self.rows))
+        check_finite(len(self.rows), (logs or {}).get("loss", 0.0))
 
     def on_epoch_end(self, epoch, logs=None):
-        check_loss(logs["loss"], epoch)
+        weights = self.model.get_weights()
+        # Its loss was computed before the last step, which may have been the one that diverged.
+        check_finite(epoch, logs["loss"], logs.get("val_loss", 0.0), *weights)
         row = {"epoch": epoch + 1, "loss": float(logs["loss"])}
         if "val_loss" in logs:
             row["val_loss"] = float(logs["val_loss"])
@@ -64,11 +66,11 @@ class WholeEpoch(keras.callbacks.Callback):
         rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         row["learning_rate"] = float(str(rate))  # 0.01, not the 0.009999999776 of 32 bits
         if self.writes:
-            self._write([*self.rows, row], epoch + 1)
+            self._write([*self.rows, row], epoch + 1, weights)
         self.rows.append(row)
 
-    def _write(self, rows, epoch):
-        self.plain.set_weights(self.model.get_weights())
+    def _write(self, rows, epoch, weights):
+        self.plain.set_weights(weights)
         self._write_sample(epoch)
         if best_epoch(rows) == epoch:
             self._write_best()
@@ -111,10 +113,16 @@ def write_history(path, rows):
     write_atomically(path / HISTORY, pd.DataFrame(rows).to_csv(index=False).encode())
 
 
-def check_loss(loss, epoch):
-    """One sentence when training has diverged; nothing of this epoch will be kept."""
-    if not np.isfinite(loss):
+def check_finite(epoch, *values):
+    """One sentence when training has diverged; nothing of this epoch will be kept.
+
+    Args:
+      epoch: from 0.
+      values: losses and weights; numbers or arrays.
+    """
+    if not all(np.isfinite(value).all() for value in values):
         raise ValueError(
-            f"The loss of epoch {epoch + 1} is not a number: training has diverged. Start a new "
-            "run with a lower `learning_rate`. What this run had before is kept."
+            f"In epoch {epoch + 1} a loss or a weight is not a number any more: training has "
+            "diverged. Start a new run with a lower `learning_rate`. What this run had before is "
+            "kept."
         )
