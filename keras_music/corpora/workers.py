@@ -6,11 +6,13 @@ takes the whole process with it. So the work is done in other processes, and wha
 one item and no more:
 
 - *A wall.* Each worker is an operating-system process of its own. If it dies, the item that it
-  was on is `Lost`, and a new worker goes on with the next one. As a worker can also be killed
-  from outside, or by the harm that an earlier item did to its memory, the item is tried once more.
+  was on is `Lost`, and a new worker goes on with the next one.
 - *A clock.* A watchdog inside the worker ends it when an item takes too long. It is a thread of
   `faulthandler`, which needs no Python to run, so it also ends C code that never lets go of
   Python's lock. Behind it stands a longer deadline in the parent.
+- *A second try.* A worker can also be killed from outside, or by the harm that an earlier item did
+  to its memory, and the clock goes on while Ctrl-Z or a sleeping machine holds everything up. So an
+  item is `Lost` only when a second worker dies over it, too.
 - *A window.* Items are taken from their iterator only when there is room, a few for each worker and
   a bounded number of bytes, so that a million items need no more memory than a thousand.
 
@@ -51,7 +53,7 @@ ITEMS_AHEAD = 64  # taken from the iterator for each worker before the oldest re
 BYTES_AHEAD = 2**28  # of items and results together
 START_SECONDS = 120.0  # for a worker's imports, on a slow disk
 STARTS = 3  # how often a worker may die while it starts before that is an error
-TRIES = 2  # how many workers an item may kill
+TRIES = 2  # so many workers may die over an item, in whatever way
 
 # -P: the current folder does not come before the standard library. Ctrl-C goes to all processes of
 # a terminal; the parent deals with it.
@@ -79,7 +81,7 @@ class Workers:
         imported in the workers and not here.
       num_workers: number of processes >= 1; default: `num_cores()`. They are started when there
         is work for them.
-      seconds_per_item: how long one item may take, > 0, default 2.0.
+      seconds_per_item: how long one item may take, > 0, default 2.0 (twice, then it is lost).
       context: what `function` gets as its first argument; it can be pickled and is sent to each
         worker once.
 
@@ -233,12 +235,10 @@ class Workers:
         """The first task that was not answered was the one in hand."""
         task = batch[0]
         task.deaths += 1
-        if how == "":
-            reason = f"it took longer than {self.seconds_per_item:g} s"
-        elif task.deaths == TRIES:
-            reason = f"the process that worked on it died ({how})"
-        else:
+        if task.deaths < TRIES:
             return
+        late = f"it took longer than {self.seconds_per_item:g} s"
+        reason = f"the process that worked on it died ({how})" if how else late
         self._put(batch.popleft(), pickle.dumps(Lost(reason)))
 
     def _start(self):
