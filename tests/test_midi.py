@@ -1,6 +1,7 @@
 """Pieces and MIDI files: annotated hexdumps in, notes out, and back; mido and pretty_midi agree."""
 
 import collections
+import concurrent.futures
 import copy
 import dataclasses
 import io
@@ -9,6 +10,7 @@ import pathlib
 import pickle
 import re
 import struct
+import sys
 import tempfile
 
 import mido
@@ -981,6 +983,38 @@ def test_columns_are_the_table_and_a_changed_table_counts():
     assert piece.columns("notes")["pitch"].tolist() == [61, 63] and columns["pitch"][0] == 60
     with pytest.raises(AttributeError, match="'Piece' object has no attribute 'chords'"):
         _ = piece.chords
+
+
+def test_columns_of_a_table_go_by_their_names():
+    """Not by their places, which change when one is put back; columns of one's own stay out."""
+    piece = Piece([{"pitch": 60, "start": 0.0, "end": 1.0}], [{"time": 0.0, "tempo_bpm": 240.0}])
+    written = midi_bytes(piece)
+    piece.tempos["time"] = piece.tempos.pop("time")
+    piece.tempos["label"] = "adagio"
+    piece.tempos.loc[1] = [60.0, 1.0, "largo"]
+    assert list(piece.columns("tempos")) == ["time", "tempo_bpm"]
+    assert piece.to_beats([0.0, 1.0, 2.0]).tolist() == [0.0, 4.0, 5.0]
+    assert rows(read_midi(midi_bytes(piece)).tempos) == [(0.0, 240.0), (1.0, 60.0)]
+    piece.tempos.drop(index=1, inplace=True)
+    assert midi_bytes(piece) == written
+
+
+def test_threads_get_the_same_table():
+    """Two threads each made one, and what was changed in the first was lost."""
+    pieces = [Piece([{"pitch": 60, "start": 0.0, "end": 1.0}]) for _ in range(200)]
+
+    def look(piece):
+        return piece.notes, piece.columns("notes")["pitch"].tolist()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            seen = list(pool.map(look, [piece for piece in pieces for _ in range(4)]))
+    finally:
+        sys.setswitchinterval(interval)
+    for number, (notes, pitch) in enumerate(seen):
+        assert notes is pieces[number // 4].notes and pitch == [60]
 
 
 @pytest.mark.parametrize("is_seen", [False, True])

@@ -68,11 +68,11 @@ MESSAGES = st.sampled_from(["90 3C 40", "80 3C 40", "C0 05", "FF 01 01 61", "F0 
 @given(st.lists(st.tuples(st.sampled_from(["00", "60", "81 00"]), MESSAGES, st.booleans())))
 def test_leaving_out_and_putting_back(messages):
     whole, without, status, exclusive = "", "", None, False
-    for time, message, leave_out in messages:
+    for wait, message, leave_out in messages:
         is_channel = message[0] not in "F"
         can = is_channel and exclusive and leave_out and status == message[:2]
-        whole += f"{time} {message} "
-        without += f"{time} {message[3:] if can else message} "
+        whole += f"{wait} {message} "
+        without += f"{wait} {message[3:] if can else message} "
         exclusive = (exclusive and not is_channel) or message.startswith("F0")
         status = message[:2] if is_channel else status
     assert with_status(smf(without)) == smf(whole)

@@ -322,7 +322,7 @@ def _write_tempos(piece):
     """
     units_per_second = 1e6 * piece.ticks_per_quarter  # a unit: a tick at one microsecond a quarter
     ticks, elapsed, per_quarter = [0], [0], []  # elapsed in units: whole numbers, exact sums
-    for time, tempo_bpm in piece.tempos.itertuples(index=False):
+    for time, tempo_bpm in zip(*piece.columns("tempos").values(), strict=True):
         if per_quarter:  # the first row stands at 0
             wait = max(0, round((time * units_per_second - elapsed[-1]) / per_quarter[-1]))
             ticks.append(ticks[-1] + wait)

@@ -82,12 +82,13 @@ class Piece:
         """A table, made when it is first asked for: pandas is slow, and most are never seen."""
         if table not in TABLES:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {table!r}")
-        frame = pd.DataFrame(self._arrays[table])
-        # From here on the table alone counts: whoever has it may change it.
-        others = {name: arrays for name, arrays in self._arrays.items() if name != table}
-        object.__setattr__(self, "_arrays", others)
-        object.__setattr__(self, table, frame)
-        return frame
+        arrays = self._arrays  # first this and then the table: another thread may be making it
+        if table not in vars(self):
+            vars(self).setdefault(table, pd.DataFrame(arrays[table]))
+            # From here on the table alone counts: whoever has it may change it.
+            others = {name: columns for name, columns in arrays.items() if name != table}
+            object.__setattr__(self, "_arrays", others)
+        return vars(self)[table]
 
     def columns(self, table: str) -> dict[str, np.ndarray]:
         """The columns of `notes`, `tempos`, `time_signatures` or `pedals` as arrays, by name.
@@ -98,10 +99,11 @@ class Piece:
         >>> Piece([{"pitch": 60, "start": 0.0, "end": 0.5}]).columns("notes")["pitch"].tolist()
         [60]
         """
-        if table in self._arrays:
-            return self._arrays[table]
+        arrays = self._arrays
+        if table in TABLES and table not in vars(self):
+            return arrays[table]
         frame = getattr(self, table)
-        return {name: frame[name].to_numpy() for name in frame}
+        return {name: frame[name].to_numpy() for name in TABLES[table][0]}
 
     def __len__(self):
         """The number of notes."""
