@@ -191,11 +191,12 @@ by_package = report[report.kept & (report.same_as != "")].set_index("name")["sam
 print("by hand and by the package alike:", copies.items() <= by_package.items())
 
 # %% [markdown]
-# `split` keeps such pieces on one side. Here is the first copy, with its original below; you hear
-# that it is the same.
+# `split` keeps such pieces on one side. Here is the copy for Anna, and its original below: the
+# same picture, a tone lower.
 
 # %%
-higher, original = next(iter(copies.items()))
+higher = "for Anna, higher.MID"
+original = copies[higher]
 both = [corpus[corpus.names.index(name)] for name in (higher, original)]
 km.plots.piano_roll(both[0].crop(10.0), out / "copy.png", title=higher)
 
