@@ -256,6 +256,10 @@ class TestBadArguments:
         [
             ({"piece": Piece([])}, "`piece` must have at least one note. Received: Piece(notes=0"),
             ({"piece": "a.mid"}, "`piece` must be a Piece. Received: str."),
+            (  # 15 GB, and the interpreter was aborted
+                {"piece": note(end=80_000.0)},
+                "`piece` must last at most 60 minutes to be played. Received: 1333.3 minutes. Play",
+            ),
             ({"sample_rate": 44100.0}, "`sample_rate` must be an integer from 8000 to 192000"),
             ({"sample_rate": True}, "`sample_rate` must be an integer from 8000 to 192000"),
             ({"sample_rate": 7999}, "`sample_rate` must be an integer from 8000 to 192000"),

@@ -39,6 +39,7 @@ from keras_music.midi import check_piece, midi_bytes, to_pretty_midi
 
 PEAK = 10 ** (-1 / 20)  # of full scale, 0.891: louder would risk clipping in a player's resampler
 TAIL_SECONDS = 1.0
+LONGEST_SECONDS = 3600.0  # for which midirenderer needs 7 GB of memory; without, it ends Python
 FADE_SECONDS = 0.05  # at the very end, for whatever still rings when the tail is over
 DRUM_SECONDS = 0.15  # the length of the burst of noise that stands for a drum among sines
 SOUNDFONT_ENGINES = ("midirenderer", "fluidsynth")
@@ -62,8 +63,9 @@ def render(piece, sample_rate=44100, instruments="auto", soundfont=None) -> np.n
       than velocity 11 or so.
 
     Raises:
-      ValueError: the piece has no notes, an argument is out of range, the soundfont is missing
-        or damaged, or instruments were asked for and nothing here can play them.
+      ValueError: the piece has no notes or lasts more than an hour, an argument is out of range,
+        the soundfont is missing or damaged, or instruments were asked for and nothing here can
+        play them.
 
     Example:
       >>> from keras_music.midi import Piece
@@ -73,6 +75,12 @@ def render(piece, sample_rate=44100, instruments="auto", soundfont=None) -> np.n
       ((24000,), 'float32', 0.891)
     """
     check_piece(piece, needs_notes=True)
+    if piece.duration > LONGEST_SECONDS:
+        raise ValueError(
+            f"`piece` must last at most {LONGEST_SECONDS / 60:g} minutes to be played. "
+            f"Received: {piece.duration / 60:.1f} minutes. Play a part of it: "
+            "`piece.crop(600)` is its first 10 minutes."
+        )
     check_sample_rate(sample_rate)
     name = engine(instruments, soundfont)
     if name == "sines":

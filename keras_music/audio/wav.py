@@ -50,7 +50,8 @@ def write_wav(piece_or_wave, path, sample_rate=44100) -> pathlib.Path:
 
     Raises:
       OSError: the folder cannot be written to; the sentence says what to do.
-      ValueError: the piece or the wave is empty, or the wave is not what is asked for above.
+      ValueError: the piece or the wave is empty, the piece lasts more than an hour, or the wave
+        is not what is asked for above.
     """
     check_sample_rate(sample_rate)
     if isinstance(piece_or_wave, Piece):
