@@ -116,6 +116,13 @@ class TestFiles:
         fill(tmp_path, name)
         assert loaded(tmp_path / name) == {name: name.encode()}
 
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+    def test_one_file_whose_name_no_table_can_hold(self, tmp_path):
+        """The report of a folder could hold such a name, that of the file itself could not."""
+        path = tmp_path / "caf\udce9\n.mid"
+        path.write_bytes(b"music")
+        assert loaded(path) == loaded(tmp_path) == {r"caf\udce9\n.mid": b"music"}
+
     def test_too_large(self, tmp_path):
         for size, name in ((MAX_BYTES, "a.mid"), (MAX_BYTES + 1, "b.mid"), (2**40, "c.mid")):
             with open(tmp_path / name, "wb") as file:

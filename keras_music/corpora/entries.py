@@ -82,7 +82,7 @@ def entries(path, others=None) -> Iterator[Entry]:
         return _walk(str(path), others)
     if _is_zip(path):
         return _members(_open_zip(path), others)
-    return iter([_file_entry(path.name, path)])
+    return iter([_file_entry(printable(path.name), path)])
 
 
 def _walk(root, others):
