@@ -14,7 +14,7 @@ import pytest
 
 import keras_music as km
 from keras_music import cli
-from keras_music.cli import explaining, loading
+from keras_music.cli import explaining, loading, sources
 from keras_music.cli.training import TRAIN_ARGUMENTS
 from keras_music.cli.writing import WISHES
 from keras_music.midi import Piece
@@ -246,6 +246,74 @@ def test_a_mistake_is_one_sentence(run, tmp_path, monkeypatch, command, sentence
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["ingest", "", "--out", "shards"], "path"),
+        (["ingest", "my_midis", "--out", ""], "out"),
+        (["ingest", "my_midis", "--out", "shards", "--report="], "report"),
+        (["train", "", "--out", "run"], "path"),
+        (["evaluate", "", "my_midis"], "model"),
+        (["export", "run", "--out", ""], "out"),
+        (["generate", "run", "--out", ""], "out"),
+        (["play", ""], "file"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(run, tmp_path, monkeypatch, command, name):
+    """Of `ingest "$MIDIS"` with a variable that is not set."""
+    monkeypatch.chdir(tmp_path)
+    sentence = f"`{name}` must not be empty. Perhaps a variable of the shell is not set."
+    assert run(*command) == (2, "", f"keras-music {command[0]}: {sentence}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_brackets_without_end(run):
+    """More of them than Python's reader of JSON can hold open."""
+    code, out, err = run("explain", "dense", "--x", "[" * 5000, "--kernel", "1")
+    sentence = f"keras-music explain dense: `x` must be numbers. Received: {'[' * 80}. Write them"
+    assert (code, out, err[: len(sentence)]) == (2, "", sentence)
+    code, _, err = run("train", "my_midis", "--out", "run", "--set", f"velocity_bins={'[' * 5000}")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_json_has_no_nan(run, monkeypatch):
+    """Of a training that came to nothing: Python's NaN and Infinity are no JSON."""
+    losses = {"model": float("nan"), "unigram": float("inf"), "uniform": 5.9}
+
+    def run_evaluate(options):
+        return {"side": "test", "losses": losses}, "nats"
+
+    monkeypatch.setattr("keras_music.cli.training.run_evaluate", run_evaluate)
+    code, out, _ = run("evaluate", "run", "my_midis", "--json")
+    answer = '{"side": "test", "losses": {"model": null, "unigram": null, "uniform": 5.9}}\n'
+    assert (code, out) == (0, answer)
+
+
+def test_without_standard_error():
+    """A daemon's: the answer is whole, and a mistake's sentence does not go where answers go."""
+    code = """
+import sys
+sys.stderr = None
+from keras_music import cli
+from keras_music.cli.loading import load_tensorflow
+def run_play(options):
+    from tqdm import tqdm
+    warnings = __import__("warnings")
+    warnings.warn("This file is odd.")
+    for _ in tqdm(range(2), disable=None):
+        print("meanwhile")
+    if options.file == "bad.mid":
+        raise OSError(2, "No such file")
+    return {}, "the answer"
+from keras_music.cli import writing
+writing.run_play = run_play
+codes = [cli.main(["play", name]) for name in ("a.mid", "bad.mid")]
+print(codes, sys.stderr)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stdout, result.returncode) == ("the answer\n[0, 2] None\n", 0)
+
+
 def test_a_fault_keeps_its_traceback(run, monkeypatch):
     """A value that another library refuses got through our doors: no mistake of the user's."""
     monkeypatch.setattr("keras_music.midi.read_midi", lambda path: np.zeros(2).reshape(3))
@@ -278,6 +346,16 @@ def test_ctrl_c(run, monkeypatch, said, sentence):
 
     monkeypatch.setattr("keras_music.cli.training.open_corpus", open_corpus)
     assert run("train", "music", "--out", "run") == (130, "", sentence)
+
+
+def test_ctrl_c_before_any_work(run, monkeypatch):
+    """While the parser is made."""
+
+    def make_parser():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "make_parser", make_parser)
+    assert run("train", "music", "--out", "run") == (130, "", "keras-music: Stopped.\n")
 
 
 @pytest.mark.filterwarnings("default")
@@ -432,6 +510,29 @@ def test_export_and_generate_from_it(run, plays, tmp_path):
     assert "`num_tokens` must be at most 99, the limit of this export." in err
     code, _, err = run("evaluate", model, "shakespeare")
     assert (code, "is an exported model. Give the folder of its run." in err) == (2, True)
+
+
+def test_evaluate_names_the_way_for_one_new_piece(run, trained, tmp_path):
+    path = km.write_midi(melody(99), tmp_path / "one.mid")
+    code, out, err = run("evaluate", trained, path)
+    assert (code, out) == (2, "")
+    assert "The split of one left no piece for valid. If the model has seen none of its" in err
+    assert err.endswith("pieces, give --side all.\n")
+
+
+def test_a_folder_with_a_manifest_of_another_program(music, tmp_path):
+    """Of a web app: only what `ingest` wrote are shards, finished or not."""
+    shutil.copytree(music, tmp_path / "midis")
+    manifest = tmp_path / "midis" / "manifest.json"
+    for text in ('{"name": "My App", "icons": []}', "[]", "no JSON", "[" * 100_000):
+        manifest.write_text(text)
+        assert not sources.is_shards(sources.open_corpus(tmp_path / "midis"))
+    manifest.write_text('{"format": "keras_music shards", "format_version": 99}')
+    with pytest.raises(ValueError, match="must hold shards of the format"):
+        sources.open_corpus(tmp_path / "midis")
+    (tmp_path / "train-00000.tfrecord").write_bytes(b"")
+    with pytest.raises(ValueError, match="this one is not finished"):
+        sources.open_corpus(tmp_path)
 
 
 def test_shards(run, music, tmp_path):

@@ -5,8 +5,8 @@
 
 A program on which others are built keeps a few promises. What it was asked for goes to standard
 output, and what it has to tell meanwhile to standard error, so that `keras-music ... > file` holds
-the answer and nothing else; with `--json` the answer is one JSON object. The exit code says how it
-went, for a script that cannot read:
+the answer and nothing else; with `--json` the answer is one JSON object, in which a number that is
+none (NaN, infinity) is null. The exit code says how it went, for a script that cannot read:
 
     0      it is done
     2      it cannot be done as asked; one sentence on standard error says why, and what to do
@@ -15,7 +15,7 @@ went, for a script that cannot read:
 
 Help comes at once. TensorFlow takes seconds to load, NumPy and pandas take longer than a patient
 person's glance; so each command imports what it needs when it runs, and these files import the
-standard library only.
+standard library only. This one imports the least, because a Ctrl-C is one sentence from `main` on.
 
 `options` is what commands have in common, `sources` finds out what a PATH is. The commands:
 `preparing` (ingest), `training` (train, evaluate, export), `writing` (generate, play) and
@@ -32,19 +32,12 @@ Reference: POSIX.1-2017, chapter 12, Utility Conventions; https://clig.dev.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import pathlib
-import shlex
 import sys
 import warnings
 
-from keras_music import __version__
-from keras_music.cli import explaining, preparing, training, writing
-from keras_music.cli.options import Parser
-
 DONE, FAULT, MISTAKE, STOPPED = 0, 1, 2, 130
-PACKAGE = str(pathlib.Path(__file__).parents[1])
+PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
 def main(argv=None) -> int:
@@ -59,26 +52,40 @@ def main(argv=None) -> int:
     Raises:
       SystemExit: after `--help` (0), or where an option cannot be understood (2).
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    with _standard_error():
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        except KeyboardInterrupt:
+            return _end("keras-music", "Stopped.", STOPPED)
+
+
+def _run(argv):
+    import shlex
+
     arguments = make_parser().parse_args(argv or ["--help"])
     arguments.command_line = shlex.join(["keras-music", *argv])
     # Read when TensorFlow is loaded: without it, ten lines on the processor and what it lacks.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
+        _check_filled(arguments)
         with contextlib.redirect_stdout(sys.stderr), _plain_warnings():
             facts, text = arguments.run(arguments)
-        _answer(json.dumps(facts, allow_nan=False) if arguments.json else text)
+        _answer(_json(facts) if arguments.json else text)
         return DONE
     except KeyboardInterrupt as stop:
-        return _end(arguments, f"{str(stop) or arguments.stopped}", STOPPED)
+        return _end(arguments.prog, str(stop) or arguments.stopped, STOPPED)
     except (OSError, ImportError, ValueError) as error:
         if not _is_mistake(error):
             raise
-        return _end(arguments, " ".join(str(error).split()), MISTAKE)
+        return _end(arguments.prog, " ".join(str(error).split()), MISTAKE)
 
 
-def make_parser() -> Parser:
-    """All commands and their options."""
+def make_parser():
+    """All commands and their options: a `Parser`."""
+    from keras_music import __version__
+    from keras_music.cli import explaining, preparing, training, writing
+    from keras_music.cli.options import Parser
+
     parser = Parser(
         prog="keras-music",
         description="Learns from music or text, and writes more of it.",
@@ -89,6 +96,15 @@ def make_parser() -> Parser:
     for part in (preparing, training, writing, explaining):
         part.add_to(commands)
     return parser
+
+
+def _check_filled(arguments):
+    """A path without a letter would be the current folder, and that is seldom meant."""
+    for name, value in vars(arguments).items():
+        if value == "":
+            raise ValueError(
+                f"`{name}` must not be empty. Perhaps a variable of the shell is not set."
+            )
 
 
 def _is_mistake(error):
@@ -110,6 +126,17 @@ def _is_mistake(error):
     return is_raised and code.co_filename.startswith(PACKAGE)
 
 
+def _json(facts):
+    """JSON as its standard has it: Python would write the words NaN and Infinity.
+
+    >>> _json({"epochs": 2, "losses": {"model": float("nan")}})
+    '{"epochs": 2, "losses": {"model": null}}'
+    """
+    import json
+
+    return json.dumps(json.loads(json.dumps(facts), parse_constant=lambda word: None))
+
+
 def _answer(text):
     """Writes to standard output; a reader who has had enough (`| head`) is no error."""
     try:
@@ -121,9 +148,23 @@ def _answer(text):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _end(arguments, sentence, code):
-    print(f"{arguments.prog}: {sentence}", file=sys.stderr)
+def _end(prog, sentence, code):
+    print(f"{prog}: {sentence}", file=sys.stderr)
     return code
+
+
+@contextlib.contextmanager
+def _standard_error():
+    """Makes one where there is none (2>&-, a daemon, pythonw); what goes there nobody reads.
+
+    It is opened first, and so gets the number 2, unless more is closed: else the first file that a
+    command writes would get it, and with it what C++ has to say.
+    """
+    if sys.stderr is not None:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nobody, contextlib.redirect_stderr(nobody):
+        yield
 
 
 @contextlib.contextmanager

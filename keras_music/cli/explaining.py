@@ -135,10 +135,10 @@ def read_numbers(name, words, kind=EITHER):
         rows = [
             [_number(word) for word in row.replace(",", " ").split()] for row in text.split(";")
         ]
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(
-            f'`{name}` must be {kind}. Received: {text}. Write them like this: 1 2 3, or "1 2; 3 '
-            '4" for the rows of a matrix.'
+            f"`{name}` must be {kind}. Received: {text:.80}. Write them like this: 1 2 3, or "
+            '"1 2; 3 4" for the rows of a matrix.'
         ) from None
     return rows[0] if len(rows) == 1 and kind != MATRIX else rows
 

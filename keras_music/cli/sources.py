@@ -45,11 +45,22 @@ def open_corpus(path, num_workers=None):
             f"There is no file or folder {path}, and no corpus of that name "
             f"({', '.join(CORPORA)}). Check the path (the current folder is {pathlib.Path.cwd()})."
         )
-    if place.is_dir() and ((place / "manifest.json").is_file() or any(place.glob("*.tfrecord"))):
+    if _has_shards(place):
         return open_shards(place)
     if place.suffix.lower() in TEXT_SUFFIXES:
         return corpora.Corpus([_read_text(place)], name=place.stem, names=[place.name])
     return corpora.midi_folder(place, num_workers=num_workers)
+
+
+def _has_shards(folder):
+    """Whether `ingest` wrote here: others, too, call a file manifest.json."""
+    if any(folder.glob("*.tfrecord")):
+        return True
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("format") == "keras_music shards"
 
 
 def is_shards(corpus):
@@ -134,7 +145,7 @@ def _setting(text):
         raise ValueError(f"--set takes NAME=VALUE. Received: {text}.")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, {"True": True, "False": False, "None": None}.get(value, value)
 
 

@@ -266,6 +266,11 @@ def _choose_side(corpus, side, seed):
     sides = dict(zip(SIDES, parts, strict=False))
     if side is None:
         side = "test" if len(sides["test"]) else "valid"
+    if not len(sides[side]):
+        raise ValueError(
+            f"The split of {corpus.name} left no piece for {side}. If the model has seen none of "
+            "its pieces, give --side all."
+        )
     return side, sides["train"], sides[side]
 
 
