@@ -36,16 +36,16 @@ import os
 import pathlib
 import re
 
-from tqdm import tqdm
-
 from keras_music.arguments import whole_number
 from keras_music.corpora.entries import Unreadable, entries
 from keras_music.corpora.folder import nothing_survived
+from keras_music.corpora.progress import progress_bar
 from keras_music.corpora.reader import bytes_hash
 from keras_music.corpora.workers import Lost, Workers
 from keras_music.midi import write_atomically
 from keras_music.preparation import (
     PREPARE,
+    check_out,
     first_of_same,
     lost,
     preparation_settings,
@@ -61,6 +61,7 @@ from keras_music.records import (
     is_whole,
     manifest_json,
     open_shards,
+    path_text,
     shard,
 )
 
@@ -71,7 +72,10 @@ except ImportError:  # Windows
 
 PARTS, SETTINGS, LOCK = "parts", "settings.json", ".lock"
 OURS = re.compile(r"(train|valid|test)-\d{5,}\.tfrecord|\d{5,}\.jsonl")
-UNFINISHED = re.compile(r"\..+\.(tfrecord|jsonl|json|csv)\..+")  # what a killed run leaves behind
+UNFINISHED = re.compile(  # what a killed run leaves behind
+    rf"\.({OURS.pattern}|manifest\.json|report\.csv|tokenizer\.json|settings\.json)"
+    r"\.(\w{8}|unfinished)"
+)
 
 
 def ingest(
@@ -106,7 +110,8 @@ def ingest(
     Raises:
       FileNotFoundError: there is nothing at `path`.
       ValueError: no file could be used, with the counted reasons; or an argument is out of range;
-        or `out` holds something else, or another process is writing it.
+        or `out` holds something else, such as the shards of another folder of the same name, or
+        another process is writing it.
       OSError: `out` cannot be written, or its disk is full; whatever is there is whole.
 
     Example:
@@ -123,21 +128,17 @@ def ingest(
     if num_workers is not None:
         num_workers = whole_number("num_workers", num_workers, 1)
     settings = preparation_settings(tokenizer, seed, fractions)
+    path, out = pathlib.Path(path_text("path", path)), pathlib.Path(path_text("out", out))
     num_files = sum(1 for _ in entries(path))  # if there is nothing at `path`, nothing is made
-    path, out = pathlib.Path(os.fsdecode(path)).expanduser(), pathlib.Path(out).expanduser()
-    settings |= {"files_per_shard": files_per_shard, "source": path.resolve().name}
+    settings |= {"files_per_shard": files_per_shard, "source": str(path.resolve())}
     context = worker_context(tokenizer, settings)
-    if any(out.glob("*.tfrecord")) and not (out / PARTS / SETTINGS).is_file():
-        raise ValueError(
-            "`out` must be a new folder, or one that `ingest` began. "
-            f"Received: {out}, which holds shards of another origin. Give another folder."
-        )
     others, parts, handed_out = collections.Counter(), [], collections.deque()
+    _check(out, settings)  # before anything is made in it
     with _alone(out):
         _begin(out, settings, tokenizer)
         with (
             Workers(PREPARE, num_workers, context=context) as workers,
-            tqdm(desc="Ingest", unit="file", total=num_files, disable=None, leave=False) as bar,
+            progress_bar(desc="Ingest", unit="file", total=num_files) as bar,
         ):
             tasks = _tasks(entries(path, others), out, files_per_shard, parts)
             results = workers.map(_items(tasks, out, handed_out, bar))
@@ -172,22 +173,22 @@ def _alone(out):
         yield
 
 
-def _begin(out, settings, tokenizer):
-    """Makes sure that what lies in `out` is of the same kind, and removes what is half-written."""
+def _check(out, settings):
+    """Makes sure that `out` is new, or was begun by the same call."""
+    names = [file.name for file in out.iterdir() if file.name != PARTS] if out.is_dir() else []
+    if (out / PARTS).is_dir():
+        names += [file.name for file in (out / PARTS).iterdir()]
     path = out / PARTS / SETTINGS
-    theirs = _read_json(path)
-    if theirs is not None and theirs != settings:
-        differing = [key for key in settings if theirs.get(key) != settings[key]]
-        there, here = ({key: s.get(key) for key in differing} for s in (theirs, settings))
-        raise ValueError(
-            "`out` must be a new folder, or one that was begun with the same arguments. "
-            f"Received: {out}, which was begun with {there} and not with {here}. "
-            "Give another folder, or delete this one."
-        )
+    check_out(out, names, path.read_bytes() if path.is_file() else None, settings)
+
+
+def _begin(out, settings, tokenizer):
+    """Removes what is half-written, and leaves word of what is made here."""
+    _check(out, settings)  # again: another process may have been faster
     for file in [*out.iterdir(), *(out / PARTS).iterdir()]:
         if UNFINISHED.fullmatch(file.name):
             file.unlink()
-    write_atomically(path, json.dumps(settings).encode())
+    write_atomically(out / PARTS / SETTINGS, json.dumps(settings).encode())
     tokenizer.save(out / TOKENIZER)
 
 
@@ -195,7 +196,7 @@ def _read_json(path):
     """The content of a JSON file, None if there is none or it is damaged."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -231,17 +232,23 @@ def _load(entry):
 
 def _is_done(part, task):
     """Whether a part is there, its shards are whole, and the files of its task are the same."""
+    folder = part.parent.parent
     try:
         header, *rows = map(json.loads, part.read_bytes().splitlines())
-    except (OSError, ValueError):
-        return False
-    folder = part.parent.parent
-    return (
-        not header["lost"]
-        and len(rows) == len(task)
-        and all(is_whole(folder / row["file"], row) for row in header["shards"])
-        and all(_is_same(row, entry) for row, entry in zip(rows, task, strict=True))
-    )
+        return (
+            header["checksum"] == _checksum(header["shards"], header["lost"], rows)
+            and not header["lost"]
+            and len(rows) == len(task)
+            and all(is_whole(folder / row["file"], row) for row in header["shards"])
+            and all(_is_same(row, entry) for row, entry in zip(rows, task, strict=True))
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False  # cut short, or changed by hand
+
+
+def _checksum(*content):
+    """What shows that a part is as it was written."""
+    return bytes_hash(json.dumps(content).encode())
 
 
 def _is_same(row, entry):
@@ -274,7 +281,8 @@ def _write_part(part, answers, bar):
             shards.append({"file": path.name, "split": side, **about})
         else:
             path.unlink(missing_ok=True)  # of a run with other files
-    header = {"shards": shards, "lost": num_lost}
+    checksum = _checksum(shards, num_lost, rows)
+    header = {"shards": shards, "lost": num_lost, "checksum": checksum}
     write_atomically(part, "\n".join(map(json.dumps, [header, *rows])).encode())
 
 
@@ -288,12 +296,11 @@ def _finish(path, out, settings, parts, others):
         reasons = [{"reason": reason} for reason in dropped.elements()]
         raise ValueError(nothing_survived(path, reasons, others))
     shards.sort(key=lambda row: (SIDES.index(row["split"]), row["file"]))
-    source = {"name": settings["source"], "files": kept + dropped.total(), "kept": kept}
+    name = os.path.basename(settings["source"])
+    source = {"name": name, "files": kept + dropped.total(), "kept": kept}
     manifest = manifest_json(settings | {"source": source, "reports": [REPORT]}, shards)
-    is_same = _read_json(out / MANIFEST) == json.loads(manifest)
-    if is_same and (out / REPORT).is_file():
-        return open_shards(out)
-    (out / MANIFEST).unlink(missing_ok=True)
+    if _read_json(out / MANIFEST) != json.loads(manifest):
+        (out / MANIFEST).unlink(missing_ok=True)
     _write_report(out / REPORT, parts)
     used = {row["file"] for row in shards} | {part.name for part in parts}
     for file in [*out.iterdir(), *(out / PARTS).iterdir()]:

@@ -20,7 +20,9 @@ from __future__ import annotations
 
 import csv
 import functools
+import json
 import math
+import os
 
 import numpy as np
 
@@ -52,13 +54,63 @@ def preparation_settings(tokenizer, seed, fractions) -> dict:
             f"processes make it anew from its JSON text. Received: {tokenizer!r}."
         ) from None
     seed = whole_number("seed", seed, 0)
-    split_of("", seed, fractions)
+    try:
+        fractions = tuple(fractions)
+        split_of("", seed, fractions)
+    except TypeError:
+        raise ValueError(
+            "`fractions` must be three numbers >= 0 that add up to 1. "
+            f"Received: fractions={fractions!r}. Try fractions=(0.8, 0.1, 0.1)."
+        ) from None
     return {
         "keras_music": __version__,
         "reader": READER_VERSION,
         "tokenizer": tokenizer_key(tokenizer_json),
         "split": {"seed": seed, "fractions": [float(share) for share in fractions]},
     }
+
+
+def check_out(out, names, found, settings):
+    """Makes sure that the folder to be written is new, or was begun by the same call.
+
+    Args:
+      out: the folder, for the sentence.
+      names: of what it holds; what is hidden does not count.
+      found: the JSON text that an earlier run left there, None if there is none.
+      settings: dict, what this run would leave.
+
+    Raises:
+      ValueError: it holds something else, which would be lost, or was begun with other settings.
+    """
+    try:
+        theirs = json.loads(found or "")
+    except (ValueError, RecursionError):
+        theirs = None
+    strangers = sorted(name for name in names if not name.startswith("."))
+    if not isinstance(theirs, dict):
+        if strangers:
+            raise ValueError(
+                "`out` must be a new folder, or one that this function began. Received: "
+                f"{out}, which holds {', '.join(strangers[:3])} of another origin. "
+                "Give another folder."
+            )
+        return
+    if _was_moved(theirs.get("source"), settings["source"]):
+        theirs["source"] = settings["source"]
+    differing = [key for key in settings if theirs.get(key) != settings[key]]
+    if differing:
+        there, here = ({key: s.get(key) for key in differing} for s in (theirs, settings))
+        raise ValueError(
+            "`out` must be a new folder, or one that was begun with the same arguments. "
+            f"Received: {out}, which was begun with {there} and not with {here}. "
+            "Give another folder, or delete this one."
+        )
+
+
+def _was_moved(old, new):
+    """Whether the music of an earlier run is now elsewhere: where it was, there is nothing."""
+    is_path = isinstance(old, str) and "://" not in old
+    return is_path and os.path.basename(old) == os.path.basename(new) and not os.path.exists(old)
 
 
 def worker_context(tokenizer, settings):

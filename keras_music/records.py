@@ -275,6 +275,24 @@ def read_report(path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"tempo_bpm": [""]})
 
 
+def path_text(name, path) -> str:
+    """The text of a path that an argument of this name holds, with "~" written out.
+
+    Raises:
+      ValueError: it is no path; or it is empty, which would be the current folder.
+
+    >>> path_text("out", b"shards")
+    'shards'
+    """
+    try:
+        text = os.path.expanduser(os.fsdecode(path))
+    except TypeError:
+        text = ""
+    if not text or "\0" in text or text.startswith("~"):  # the last: there is no such user
+        raise ValueError(f"`{name}` must be a path. Received: {name}={path!r}.")
+    return text
+
+
 def open_shards(path) -> Shards:
     """Opens a folder of shards that `ingest` or `keras_music.beam` wrote.
 
@@ -290,7 +308,7 @@ def open_shards(path) -> Shards:
       FileNotFoundError: there is no such folder.
       ValueError: the folder is not finished, or a shard is missing or has another size.
     """
-    folder = pathlib.Path(path).expanduser()
+    folder = pathlib.Path(path_text("path", path))
     if not folder.is_dir():
         raise FileNotFoundError(
             f"There is no folder {folder}. `keras_music.ingest(midi_folder, tokenizer, {path!r})` "

@@ -276,6 +276,35 @@ def test_what_is_damaged_is_mended(midis, tmp_path, damage):
     assert contents(out) == before
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda header, rows: [{}, *rows],
+        lambda header, rows: [None],
+        lambda header, rows: [[]],
+        lambda header, rows: [header, *({} for _ in rows)],
+        lambda header, rows: [header, *(row | {"kept": False} for row in rows)],
+        lambda header, rows: [header | {"shards": [{"file": 5}]}, *rows],
+    ],
+)
+def test_a_part_that_was_changed_by_hand_is_made_again(midis, tmp_path, damage):
+    run(midis, tmp_path)
+    before, part = contents(tmp_path), tmp_path / "parts" / "00000.jsonl"
+    header, *rows = map(json.loads, part.read_text().splitlines())
+    lines = damage(header, rows)
+    part.write_text("\n".join(map(json.dumps, lines)))
+    run(midis, tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_report_that_was_cut_is_written_again(midis, tmp_path):
+    run(midis, tmp_path)
+    before, path = contents(tmp_path), tmp_path / "report.csv"
+    path.write_bytes(path.read_bytes()[:200])
+    assert len(run(midis, tmp_path).report) == 15
+    assert contents(tmp_path) == before
+
+
 def test_killed_ten_times_at_random_it_ends_with_the_same_bytes(tmp_path):
     midis = write_folder(tmp_path / "midis", 400)
     command = [sys.executable, TESTS / "killed_ingest.py", midis, tmp_path / "out", "10"]
@@ -312,17 +341,56 @@ def test_another_run_in_the_same_folder(midis, tmp_path):
         ingest(midis, RemiTokenizer(), tmp_path / "out", files_per_shard=4)
     with pytest.raises(ValueError, match="begun with {'split': .*'seed': 0.* and not .*'seed': 1"):
         run(midis, tmp_path / "out", seed=1)
-    with pytest.raises(ValueError, match="'source': 'a b'}. Give another folder, or delete this"):
+    with pytest.raises(ValueError, match="'source': '.*a b'}. Give another folder, or delete this"):
         run(midis / "a b", tmp_path / "out")
     assert contents(tmp_path / "out") == before
 
 
-def test_shards_of_another_origin_are_not_touched(midis, tmp_path):
-    (tmp_path / "train-00000.tfrecord").write_bytes(b"mine")
-    with pytest.raises(ValueError, match="holds shards of another origin. Give another folder"):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train-00000.tfrecord",
+        "tokenizer.json",
+        "manifest.json",
+        "parts/a.txt",
+        "parts/settings.json",
+    ],
+)
+def test_what_is_of_another_origin_is_not_touched(midis, tmp_path, name):
+    """Such as the tokenizer of a training: `out` was mistyped, and nothing of it may be lost."""
+    mine = {name: b"[]", ".hidden": b""}
+    (tmp_path / "parts").mkdir()
+    for file, data in mine.items():
+        (tmp_path / file).write_bytes(data)
+    sentence = f"which holds {name.split('/')[-1]} of another origin. Give another folder"
+    with pytest.raises(ValueError, match=sentence):
         run(midis, tmp_path)
-    assert contents(tmp_path) == {"train-00000.tfrecord": b"mine"}
-    assert not (tmp_path / "parts").exists()
+    assert contents(tmp_path) == mine
+
+
+def test_only_what_a_killed_run_left_is_removed(midis, tmp_path):
+    """A name of its own making with eight characters more; a copy that somebody made stays."""
+    run(midis, tmp_path)
+    for name in ("settings.json.bak", "report.csv.a1b2c3d4", "train-00000.tfrecord.a1b2c3d4"):
+        (tmp_path / f".{name}").touch()
+    run(midis, tmp_path)
+    assert [path.name for path in tmp_path.glob(".*")] == [".settings.json.bak"]
+
+
+def test_another_folder_of_the_same_name(tmp_path):
+    """jazz/midi and rock/midi: only if jazz/midi is gone, rock/midi may be where it is now."""
+    for kind, count in (("jazz", 3), ("rock", 2)):
+        write_folder(tmp_path / kind / "midi", count)
+    out = tmp_path / "out"
+    run(tmp_path / "jazz" / "midi", out)
+    before = contents(out)
+    with pytest.raises(ValueError, match="begun with .*jazz/midi'} and not with .*rock/midi'}"):
+        run(tmp_path / "rock" / "midi", out)
+    assert contents(out) == before
+    written = times(out)
+    (tmp_path / "jazz").rename(tmp_path / "blues")
+    run(tmp_path / "blues" / "midi", out)
+    assert times(out) == written
 
 
 def test_two_at_once(midis, tmp_path):
@@ -369,14 +437,20 @@ class Own(NoteTokenizer):
         ({"tokenizer": Own()}, "`tokenizer` must be one of `keras_music.tokenizers`"),
         ({"seed": -1}, "`seed` must be a whole number >= 0"),
         ({"fractions": (0.5, 0.4)}, "`fractions` must be three numbers"),
+        ({"fractions": None}, "`fractions` must be three numbers .* Received: fractions=None"),
+        ({"fractions": "abc"}, "`fractions` must be three numbers"),
+        ({"path": ""}, "`path` must be a path. Received: path=''"),
+        ({"out": ""}, "`out` must be a path. Received: out=''"),
+        ({"out": None}, "`out` must be a path. Received: out=None"),
+        ({"out": 5}, "`out` must be a path. Received: out=5"),
         ({"files_per_shard": 0}, "`files_per_shard` must be a whole number >= 1"),
         ({"num_workers": 0}, "`num_workers` must be a whole number >= 1"),
     ],
 )
 def test_errors(midis, tmp_path, argument, sentence):
-    arguments = {"tokenizer": TOKENIZER} | argument
+    arguments = {"path": midis, "tokenizer": TOKENIZER, "out": tmp_path / "out"} | argument
     with pytest.raises(ValueError, match=sentence):
-        ingest(midis, arguments.pop("tokenizer"), tmp_path / "out", **arguments)
+        ingest(**arguments)
     assert not (tmp_path / "out").exists()
 
 
