@@ -141,6 +141,12 @@ class TestNewUser:
         assert (len(train), len(valid), len(test)) == (8, 1, 1)
 
 
+def test_without_standard_error_there_is_no_progress_bar(midis, own_cache, monkeypatch):
+    """As under pythonw, in a daemon, and after `2>&-`: tqdm wrote into None."""
+    monkeypatch.setattr(sys, "stderr", None)
+    assert len(midi_folder(fill(midis, {"a.mid": PLAIN}))) == 1
+
+
 class TestNothing:
     ONLY = "Only files named .mid, .midi, .kar, .rmi or .smf are read."
 

@@ -28,10 +28,10 @@ from fractions import Fraction
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from keras_music.corpora.cache import cached, installed_version, package_files
 from keras_music.corpora.corpus import Corpus
+from keras_music.corpora.progress import progress_bar
 from keras_music.midi import Piece
 
 DEFAULT_TEMPO_BPM = 100.0  # a sixteenth lasts 0.15 s exactly, and most files ask for 86 to 104
@@ -89,7 +89,7 @@ def _read_chorales():
     """Reads all works: their notes in long arrays, one a column, all else in the header."""
     files = package_files("music21", "music21/corpus/bach/", ".mxl")
     works, unreadable, tables = [], [], []
-    for file in tqdm(files, desc="Reading Bach", unit="work", disable=None, leave=False):
+    for file in progress_bar(files, desc="Reading Bach", unit="work"):
         try:
             score = _read_musicxml(_unzip_musicxml(file.locate().read_bytes()))
             piece = _score_piece(score, file.stem)

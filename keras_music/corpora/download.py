@@ -40,8 +40,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from tqdm import tqdm
-
+from keras_music.corpora.progress import progress_bar
 from keras_music.midi import write_atomically
 
 try:
@@ -121,7 +120,7 @@ def _lock(path, name):
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     waiting = f"Waiting for another process that downloads {name}"
-                    with tqdm(desc=waiting, bar_format="{desc}", disable=None, leave=False):
+                    with progress_bar(desc=waiting, bar_format="{desc}"):
                         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -158,14 +157,12 @@ def _attempt(url, part, name):
         if first == 0:
             part.write_bytes(b"")
             _write_mark(response, _mark_of(part))
-        progress = tqdm(
+        progress = progress_bar(
             desc=f"Downloading {name}",
             total=total,
             initial=first,
             unit="B",
             unit_scale=True,
-            disable=None,
-            leave=False,
         )
         with open(part, "ab", buffering=0) as file, progress:
             for chunk in _chunks(response):

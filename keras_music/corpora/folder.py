@@ -18,11 +18,10 @@ import collections
 import os
 import pathlib
 
-from tqdm import tqdm
-
 from keras_music.corpora.corpus import Corpus
 from keras_music.corpora.entries import MIDI_SUFFIXES, Unreadable, entries, printable
 from keras_music.corpora.piece_cache import PieceCache, pack_entry, unpack_entry
+from keras_music.corpora.progress import progress_bar
 from keras_music.corpora.reader import bytes_hash, dropped_row, read_entry
 from keras_music.corpora.workers import Lost, Workers
 
@@ -114,7 +113,7 @@ def _read_all(found, num_workers):
     with (
         PieceCache() as cache,
         Workers("keras_music.corpora.folder:read_packed", num_workers) as workers,
-        tqdm(desc="Reading MIDI", unit="file", total=len(found), disable=None, leave=False) as bar,
+        progress_bar(desc="Reading MIDI", unit="file", total=len(found)) as bar,
     ):
         for answer in workers.map(unread()):
             index, key = in_hand.popleft()
