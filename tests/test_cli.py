@@ -314,6 +314,16 @@ print(codes, sys.stderr)
     assert (result.stdout, result.returncode) == ("the answer\n[0, 2] None\n", 0)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the shell is a POSIX one")
+def test_ingest_with_standard_error_closed(music, tmp_path):
+    """Its worker processes, too, have a descriptor 2 that is nobody's file."""
+    code = '"$0" -m keras_music ingest "$1" --out "$2" --num-workers 1 --json 2>&-'
+    command = ["sh", "-c", code, sys.executable, music, tmp_path / "shards"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["kept"] == 12
+
+
 def test_a_fault_keeps_its_traceback(run, monkeypatch):
     """A value that another library refuses got through our doors: no mistake of the user's."""
     monkeypatch.setattr("keras_music.midi.read_midi", lambda path: np.zeros(2).reshape(3))

@@ -158,12 +158,13 @@ def _standard_error():
     """Makes one where there is none (2>&-, a daemon, pythonw); what goes there nobody reads.
 
     It is opened first, and so gets the number 2, unless more is closed: else the first file that a
-    command writes would get it, and with it what C++ has to say.
+    command writes would get it, and with it what C++ has to say. Worker processes inherit it.
     """
     if sys.stderr is not None:
         yield
         return
     with open(os.devnull, "w", encoding="utf-8") as nobody, contextlib.redirect_stderr(nobody):
+        os.set_inheritable(nobody.fileno(), True)
         yield
 
 
