@@ -388,6 +388,24 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
 
 
+def test_a_link_that_leads_nowhere_is_no_folder(tmp_path):
+    (tmp_path / "run").symlink_to("nowhere")
+    with pytest.raises(ValueError, match="`out` must be a folder. Received: the link that leads"):
+        small_train(tmp_path / "run")
+
+
+def test_a_run_that_has_lost_its_config_is_no_new_run(tmp_path, whole):
+    """Other data, at another rate, once went on from its weights as if they were its own."""
+    path = shutil.copytree(whole.path, tmp_path / "run")
+    (path / "config.json").unlink()
+    before = files(path)
+    with pytest.raises(
+        ValueError, match=r"which holds best\.keras, checkpoints, .* no config\.json"
+    ):
+        small_train(path, ["abc"] * 9, valid=["ab"], learning_rate=0.5, epochs=4)
+    assert files(path) == before
+
+
 def test_a_folder_in_which_nothing_was_begun_but_the_tokenizer(tmp_path):
     """Killed between the first two files."""
     (tmp_path / "tokenizer.json").write_text("{")
@@ -411,11 +429,33 @@ def test_a_folder_in_which_nothing_was_begun_but_the_tokenizer(tmp_path):
         ("sequence_length", 2.5),
         ("tokenizer", "char"),
         ("strategy", "mirrored"),
+        ("seed", 2**32),
+        ("corpus", 5),
+        ("valid", 5),
+        ("test", b"abc"),
+        ("command", b"train.py"),
     ],
 )
 def test_bad_arguments_leave_no_folder(tmp_path, argument, value):
-    with pytest.raises(ValueError, match=f"`{argument}` must be"):
+    name = {"corpus": "train"}.get(argument, argument)
+    with pytest.raises(ValueError, match=f"`{name}` must be"):
         small_train(tmp_path / "run", **{argument: value})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("out", [None, 5, "un\udce9/run"])
+def test_a_folder_must_have_a_name_that_can_be_written(tmp_path, monkeypatch, out):
+    """The third is "uné" in Latin-1, as an old disk has it: TensorFlow writes UTF-8 only."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="`out` must be the path of a folder") as refused:
+        small_train(out)
+    assert str(refused.value).isascii() and not list(tmp_path.iterdir())
+
+
+def test_a_network_that_does_not_fit_into_memory(tmp_path):
+    """10**11 units would take 120 TB for the first of their matrices."""
+    with pytest.raises(ValueError, match=r"must fit into the memory.* units=100000000000, embed"):
+        small_train(tmp_path / "run", units=10**11)
     assert not (tmp_path / "run").exists()
 
 
@@ -443,6 +483,13 @@ def test_sides_may_be_given(tmp_path):
     run = small_train(tmp_path / "run", texts()[:9], valid=texts()[9:12], epochs=1)
     assert run.config["data"]["train"]["data"] == "9 pieces"
     assert run.config["data"]["test"] is None
+
+
+def test_what_can_be_read_only_once_is_held(tmp_path):
+    """A generator was used up by the count of its ids, and then called "an empty corpus"."""
+    run = small_train(tmp_path / "run", iter(texts()[:9]), valid=iter(texts()[9:12]), epochs=1)
+    assert run.config["data"]["train"]["pieces"] == 9
+    assert run.config["data"]["valid"]["pieces"] == 3
 
 
 def test_a_tokenizer_without_start_writes_no_samples(tmp_path):

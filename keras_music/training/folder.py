@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import platform
 import shutil
@@ -65,6 +66,24 @@ class Run:
     tokenizer: Any
     config: dict
     history: pd.DataFrame
+
+
+def folder_path(out) -> pathlib.Path:
+    """The path of a run folder to be.
+
+    Raises:
+      ValueError: it is no path, or one that TensorFlow or the system cannot write.
+    """
+    try:
+        path = pathlib.Path(out).expanduser()
+        str(path).encode()  # as TensorFlow does
+        os.fsencode(path)  # as the system does
+    except (TypeError, UnicodeEncodeError):
+        raise ValueError(
+            "`out` must be the path of a folder, in characters that can be written here. "
+            f"Received: {ascii(out)}. Choose another name."
+        ) from None
+    return path
 
 
 def load_run(path):
@@ -168,8 +187,11 @@ def open_run(path, config, tokenizer_json, *, writes=True):
       OSError: the folder cannot be written to.
       ValueError: there is another run, or something that is no run.
     """
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"`out` must be a folder. Received: the file {path}. Choose another name.")
+    if os.path.lexists(path) and not path.is_dir():
+        what = "link that leads nowhere" if path.is_symlink() and not path.exists() else "file"
+        raise ValueError(
+            f"`out` must be a folder. Received: the {what} {path}. Choose another name."
+        )
     old = read_config(path)
     if old is None:
         _check_no_strangers(path)
@@ -188,9 +210,13 @@ def open_run(path, config, tokenizer_json, *, writes=True):
 
 
 def _check_no_strangers(path):
-    """No run is begun among other files: a mistyped name must not fill somebody's folder."""
+    """No run is begun among other files: a mistyped name must not fill somebody's folder.
+
+    Nor among those of a run that has lost its config.json, which alone would say whether this run
+    is that one. What comes before the first epoch may be there: another worker may have begun.
+    """
     names = {p.name for p in path.iterdir()} if path.is_dir() else set()
-    if foreign := sorted(name for name in names - FILES if not name.startswith(".")):
+    if foreign := sorted(name for name in names - {TOKENIZER, CONFIG} if name[0] != "."):
         raise ValueError(
             f"`out` must be a new folder, or hold a run. Received: {path}, which holds "
             f"{', '.join(foreign[:3])} and no {CONFIG}. Choose another."

@@ -34,11 +34,12 @@ import importlib.util
 import json
 import math
 import numbers
-import pathlib
 import sys
+from collections.abc import Iterable, Sized
 
 import keras
 import pandas as pd
+import tensorflow as tf
 
 from keras_music.arguments import whole_number
 from keras_music.corpora import Corpus
@@ -53,6 +54,7 @@ from keras_music.training.folder import (
     CHECKPOINTS,
     LOGS,
     Run,
+    folder_path,
     load_best,
     make_config,
     open_run,
@@ -101,7 +103,7 @@ def train(
         batch is that of all together.
       epochs: >= 1, how many there shall be in the end. A finished run goes on if it is raised.
       learning_rate: > 0, Adam's; or a `keras.optimizers.schedules.LearningRateSchedule`.
-      seed: >= 0, fixes the split, the first weights, the order of the data and Dropout.
+      seed: 0 to 2**32 - 1, fixes the split, the first weights, the order of the data and Dropout.
       sample_tokens: >= 0, how long the sample after each epoch is at most; 0: no samples.
       strategy: a `tf.distribute.MirroredStrategy` or `MultiWorkerMirroredStrategy`, made before
         anything else of TensorFlow; default: one device.
@@ -129,7 +131,7 @@ def train(
       >>> run.history["epoch"].tolist()
       [1, 2]
     """
-    path = pathlib.Path(out).expanduser()
+    path = folder_path(out)
     arguments = _checked(
         cell=cell,
         embedding_dim=embedding_dim,
@@ -144,11 +146,13 @@ def train(
         augment=augment,
         sample_tokens=sample_tokens,
     )
+    command = _checked_command(command, path, arguments)
     writes = distributed.is_chief(strategy)
     verbose = _verbosity(verbose) if writes else 0
     sides = _sides(train, valid, test, seed)
     config, tokenizer_json = make_config(arguments, tokenizer, sides)
-    model, plain = _networks(tokenizer, arguments, learning_rate, strategy)
+    with _in_memory(arguments):
+        model, plain = _networks(tokenizer, arguments, learning_rate, strategy)
     _check_workers(strategy, f"{config['arguments']} {config['data']}")
     open_run(path, config, tokenizer_json, writes=writes)
     rows = _go_back(path, model, strategy)
@@ -160,19 +164,19 @@ def train(
     data = _datasets(sides, tokenizer, arguments, augment)
     record = WholeEpoch(path, plain, tokenizer, rows, sample_tokens=sample_tokens, writes=writes)
     callbacks = [*(_logs(path, verbose) if writes else []), record]
-    with _explained(path, rows, epochs):
+    with _in_memory(arguments), _explained(path, rows, epochs):
         _fit(model, data, len(rows), epochs, callbacks, verbose, strategy)
         if writes:
-            finish(path, config, tokenizer, sides, rows, command or _call(out, arguments))
+            finish(path, config, tokenizer, sides, rows, command)
     return Run(path, load_best(path), tokenizer, config, pd.DataFrame(rows))
 
 
 def _checked(*, dropout, learning_rate, augment, **others):
     """The arguments as config.json keeps them; `build_model` checks the rest."""
-    lowest = {"seed": 0, "sample_tokens": 0}
+    ranges = {"seed": (0, 2**32 - 1), "sample_tokens": (0, None)}
     return {
         **{
-            name: value if name == "cell" else whole_number(name, value, lowest.get(name, 1))
+            name: value if name == "cell" else whole_number(name, value, *ranges.get(name, (1,)))
             for name, value in others.items()
         },
         "dropout": float(dropout) if isinstance(dropout, numbers.Real) else dropout,
@@ -201,6 +205,16 @@ def _augment_for_json(augment):
     return f"{getattr(augment, '__module__', '')}.{getattr(augment, '__qualname__', augment)}"
 
 
+def _checked_command(command, path, arguments):
+    """How to make the model again: what the caller says, or a call in Python."""
+    if command is None:
+        named = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        return f"keras_music.train(..., {str(path)!r}, tokenizer=..., {named})"
+    if not isinstance(command, str):
+        raise ValueError(f"`command` must be text. Received: {command!r}. Leave it out, or quote.")
+    return command
+
+
 def _verbosity(verbose):
     """ "auto": a bar where it can move, else one line an epoch."""
     if verbose != "auto":
@@ -222,14 +236,27 @@ def _sides(train, valid, test, seed):
         )
     if valid is None:
         if not isinstance(train, Shards | Corpus):
-            train = Corpus([train] if isinstance(train, str) else train)
+            train = Corpus([train] if isinstance(train, str) else _held("train", train))
         split = train.split() if isinstance(train, Shards) else train.split(seed)
         train, valid, test = *split[:2], split[2] if test is None else test
     sides = {"train": train, "valid": valid, "test": test}
+    sides = {name: _held(name, side) for name, side in sides.items()}
     return {
         name: side if name == "train" or (side is not None and len(side)) else None
         for name, side in sides.items()
     }
+
+
+def _held(name, side):
+    """A side as it is; of what can be read only once, a list, because each epoch reads it."""
+    if isinstance(side, Side | Shards) or (side is None and name != "train"):
+        return side
+    if not isinstance(side, Iterable) or isinstance(side, bytes):
+        raise ValueError(
+            f"`{name}` must be a corpus, a list of pieces, a text, or shards. "
+            f"Received: {side!r}. `keras_music.corpora` has some to begin with."
+        )
+    return side if isinstance(side, Sized) else list(side)
 
 
 def _networks(tokenizer, arguments, learning_rate, strategy):
@@ -343,7 +370,15 @@ def _explained(path, rows, epochs):
         raise ConnectionError(f"{distributed.LOST} {how()}") from error
 
 
-def _call(out, arguments):
-    """How to make the model again, in Python."""
-    named = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-    return f"keras_music.train(..., {str(out)!r}, tokenizer=..., {named})"
+@contextlib.contextmanager
+def _in_memory(arguments):
+    """One sentence where a network, or a batch, is too large for the device."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        names = ("units", "embedding_dim", "sequence_length", "batch_size")
+        received = ", ".join(f"{name}={arguments[name]}" for name in names)
+        raise ValueError(
+            "The network and a batch must fit into the memory of the device. "
+            f"Received: {received}. Start a new run with less of one of them."
+        ) from error
