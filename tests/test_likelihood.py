@@ -36,6 +36,39 @@ def test_the_repeater_is_a_distribution():
     assert sum(masses) == pytest.approx(1)
 
 
+def test_rows_may_be_lists():
+    """`before != after` of two lists is one bool, which once ended in NumPy's words."""
+    train, held_out = [[1, 3, 3, 4], [2]], [[3, 3, 4], []]
+    for predict in (unigram, repeat_last):
+        assert predict(train, held_out, 5) == predict(_rows(train), _rows(held_out), 5)
+
+
+@pytest.mark.parametrize("predict", [unigram, repeat_last])
+@pytest.mark.parametrize(
+    ("train", "held_out", "sentence"),
+    [
+        ([[1, 2, 4]], [[1, 2]], r"ids from 0 to 3, .* Received: \[1, 2, 4\]"),
+        ([[1, 2]], [[1, -1]], r"ids from 0 to 3, .* Received: \[1, -1\]"),
+        ([[1, 2]], [[1.5, 2.0]], "Each row must be a list of ids"),
+        ([1, 2], [[1, 2]], "Each row must be a list of ids .* Received: 1"),
+        ([], [], "`held_out` must have an id that follows another"),
+        ([[1, 2]], [[1]], "`held_out` must have an id that follows another"),
+    ],
+)
+def test_rows_that_cannot_be_counted(predict, train, held_out, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        predict(train, held_out, 4)
+
+
+def test_a_dataset_without_a_target_has_no_loss():
+    model = km.build_model(5, units=2, embedding_dim=2)
+    padding = (np.array([[3, 0]], np.int32), np.array([[0, 0]], np.int32))
+    for dataset in ([], [padding]):
+        for loss in (model_loss, token_losses):
+            with pytest.raises(ValueError, match="`dataset` must have a target that is not"):
+                loss(model, dataset)
+
+
 def test_repeats_are_better_foretold_by_the_repeater():
     rows = _rows([[3, 3, 3, 3, 4, 4, 4, 4, 4, 5, 5, 5, 5]])
     assert repeat_last(rows, rows, 6) < unigram(rows, rows, 6) < uniform(6)

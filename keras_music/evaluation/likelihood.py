@@ -27,6 +27,7 @@ Reference: C. Shannon, "Prediction and Entropy of Printed English" (1951).
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -51,6 +52,12 @@ def unigram(train, held_out, vocab_size: int) -> float:
     Args:
       train, held_out: lists of id rows, shape (time,) each.
       vocab_size: how many ids there are.
+
+    Raises:
+      ValueError: a row is none of ids below `vocab_size`, or nothing is held out to be foretold.
+
+    >>> round(unigram([[1, 3, 3, 3]], [[1, 3]], 4), 4)  # (3 + 1) in (3 + 4): ln(7 / 4)
+    0.5596
     """
     return _unigram(_count(train, vocab_size), _count(held_out, vocab_size))
 
@@ -70,6 +77,9 @@ def model_loss(model, dataset) -> float:
     Args:
       model: from int32 ids (batch, time) to logits (batch, time, vocab_size).
       dataset: of (inputs, targets), as `make_dataset` gives; targets 0 do not count.
+
+    Raises:
+      ValueError: there is no target.
     """
     total, count = 0.0, 0
     for losses, _ in _batch_losses(model, dataset):
@@ -93,11 +103,19 @@ def token_losses(model, dataset):
 
 def _batch_losses(model, dataset):
     """Yields `token_losses` of each batch."""
+    found = False
     for inputs, targets in dataset:
+        targets = tf.convert_to_tensor(targets)
         logits = tf.cast(model.predict_on_batch(inputs), tf.float32)  # (batch, time, vocab_size)
         log_prob = tf.gather(tf.nn.log_softmax(logits), targets, batch_dims=2)  # (batch, time)
         counts = targets != 0
+        found = found or bool(tf.reduce_any(counts))
         yield -log_prob[counts].numpy(), targets[counts].numpy()
+    if not found:
+        raise ValueError(
+            "`dataset` must have a target that is not padding. Received: none. "
+            "Give it a piece of two ids or more."
+        )
 
 
 def nats_per_frame(losses, targets, tokenizer) -> float:
@@ -174,11 +192,33 @@ def _count(rows, vocab_size):
     """
     counts = np.zeros((3, vocab_size), np.int64)
     for row in rows:
+        row = _checked(row, vocab_size)
         before, after = row[:-1], row[1:]
         changes = before != after
         for count, ids in zip(counts, (after, after[changes], before[changes]), strict=True):
             count += np.bincount(ids, minlength=vocab_size)
     return counts
+
+
+def _checked(row, vocab_size):
+    """A row of ids as an array; one that cannot be counted would end in NumPy's words."""
+    ids = np.asarray(row)
+    is_row = ids.ndim == 1 and (not ids.size or ids.dtype.kind in "iu")
+    if not is_row or (ids.size and not 0 <= ids.min() <= ids.max() < vocab_size):
+        raise ValueError(
+            f"Each row must be a list of ids from 0 to {vocab_size - 1}, shape (time,). "
+            f"Received: {reprlib.repr(row)}. Encode it with the tokenizer of this vocabulary."
+        )
+    return ids.astype(np.int64)
+
+
+def _num_targets(counts):
+    """How many ids are to be foretold, at least one."""
+    if not counts[0].any():
+        raise ValueError(
+            "`held_out` must have an id that follows another. Received: none. Give longer rows."
+        )
+    return counts[0].sum()
 
 
 def _frequencies(counts):
@@ -188,14 +228,14 @@ def _frequencies(counts):
 
 def _unigram(train, held_out):
     surprise = -np.log(_frequencies(train))
-    return float(held_out[0] @ surprise / held_out[0].sum())
+    return float(held_out[0] @ surprise / _num_targets(held_out))
 
 
 def _repeat_last(train, held_out):
     frequency = _frequencies(train)
     total, changes = train[:2].sum(axis=1)
     rate = (total - changes + 1) / (total + 2)
-    total, changes = held_out[:2].sum(axis=1)
+    total, changes = _num_targets(held_out), held_out[1].sum()
     log_prob = (total - changes) * np.log(rate) + changes * np.log(1 - rate)
     log_prob += held_out[1] @ np.log(frequency) - held_out[2] @ np.log(1 - frequency)
     return float(-log_prob / total)
