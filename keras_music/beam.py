@@ -21,7 +21,10 @@ Conventions: `--input` and `--output` are paths of any file system of Beam. Name
 the folder, or to what stands before the first wildcard of a pattern.
 
 What this file does not do: no zip, no going on after a job that failed (the runner itself tries
-again what failed). `open_shards` reads a local folder: copy the shards to where you train.
+again what failed). On a local disk it finds what Beam finds: unlike `ingest` it follows no links to
+folders, and what cannot even be listed, such as a link to nothing or a folder that may not be
+opened, has no row in the report. `open_shards` reads a local folder: copy the shards to where you
+train.
 
 References: T. Akidau and others, "The Dataflow Model" (2015); https://beam.apache.org
 """
@@ -55,12 +58,21 @@ from keras_music.corpora.reader import MAX_BYTES, bytes_hash, too_large
 from keras_music.corpora.workers import Lost, Workers
 from keras_music.preparation import (
     PREPARE,
+    check_out,
     lost,
     preparation_settings,
     report_writer,
     worker_context,
 )
-from keras_music.records import MANIFEST, SIDES, TOKENIZER, manifest_json, open_shards, shard
+from keras_music.records import (
+    MANIFEST,
+    SIDES,
+    TOKENIZER,
+    manifest_json,
+    open_shards,
+    path_text,
+    shard,
+)
 from keras_music.tokenizers import (
     ChoraleTokenizer,
     NoteTokenizer,
@@ -69,6 +81,7 @@ from keras_music.tokenizers import (
     load,
 )
 
+SETTINGS = "settings.json"  # written first: what is made here
 TOKENIZERS = {
     "chorale": ChoraleTokenizer,
     "note": NoteTokenizer,
@@ -100,14 +113,15 @@ def ingest(
     """
     settings = preparation_settings(tokenizer, seed, fractions)
     num_shards = whole_number("num_shards", num_shards, 1)
-    source, out = (os.path.expanduser(os.fsdecode(path)) for path in (source, out))
+    source, out = path_text("source", source), path_text("out", out)
+    out = out if "://" in out else os.path.normpath(out)
     folder, pattern = _folder_of(source)
     settings |= {"num_shards": num_shards, "source": os.path.basename(folder)}
     if options is None or isinstance(options, list | tuple):
         options = PipelineOptions(list(options or []))
     if not FileSystems.match([pattern], limits=[1])[0].metadata_list:
         raise ValueError(f"`source` must lead to files. Received: {source}, where there are none.")
-    _begin(out, settings)
+    _begin(out, settings | {"source": source if "://" in source else os.path.abspath(source)})
     with beam.Pipeline(options=options) as pipeline:
         files = pipeline | "Read" >> ReadMidi(source)
         prepared = files | "Prepare" >> Prepare(tokenizer, seed=seed, fractions=fractions)
@@ -121,7 +135,7 @@ class ReadMidi(beam.PTransform):
 
     def __init__(self, source):
         super().__init__()
-        self._folder, self._pattern = _folder_of(source)
+        self._folder, self._pattern = _folder_of(path_text("source", source))
 
     def expand(self, begin):
         folder = self._folder
@@ -236,13 +250,15 @@ def _as_pattern(path):
 
 
 def _name(path, folder):
-    return printable(path.replace("\\", "/").removeprefix(folder).lstrip("/"))
+    return printable(path.removeprefix(folder).replace(os.sep, "/").lstrip("/"))
 
 
 def _load(name, file):
     """(name, bytes), or (name, why they cannot be had)."""
     if file.size_in_bytes > MAX_BYTES:
         return name, too_large(file.size_in_bytes)
+    if os.path.exists(file.path) and not os.path.isfile(file.path):  # opening a pipe would wait
+        return name, "it is no file but a pipe or a device"
     try:
         with FileSystems.open(file.path, compression_type="uncompressed") as opened:
             return name, opened.read(MAX_BYTES + 1)
@@ -328,24 +344,21 @@ def _begin(out, settings):
     """Makes the folder, or removes the shards of an earlier run of the same kind from it."""
     if not FileSystems.exists(out):
         FileSystems.mkdirs(out)
-    found = {}
-    for pattern in (MANIFEST, "parts/*", "report-*.csv", *(f"{side}-*.tfrecord" for side in SIDES)):
-        [match] = FileSystems.match([FileSystems.join(_as_pattern(out), pattern)])
-        found[pattern] = [f.path for f in match.metadata_list if f.path.startswith(out)]
-    theirs = {}
-    if found[MANIFEST]:
-        with FileSystems.open(found[MANIFEST][0]) as opened:
-            theirs = json.loads(opened.read())
-            theirs["source"] = theirs["source"]["name"]
-    differing = [key for key in settings if theirs and theirs.get(key) != settings[key]]
-    if found["parts/*"] or differing:
-        why = "from one machine" if found["parts/*"] else f"with other {', '.join(differing)}"
-        raise ValueError(
-            "`out` must be a new folder, or one that was made with the same arguments. "
-            f"Received: {out}, which was made {why}. Give another folder, or delete this one."
-        )
-    for paths in filter(None, found.values()):  # the manifest first
-        FileSystems.delete(paths)
+    found = None
+    if FileSystems.exists(FileSystems.join(out, SETTINGS)):
+        with FileSystems.open(FileSystems.join(out, SETTINGS)) as opened:
+            found = opened.read()
+    check_out(out, [path[len(out) :].lstrip("/\\") for path in _match(out, "**")], found, settings)
+    _write(out, SETTINGS, json.dumps(settings).encode())
+    for pattern in (MANIFEST, "report-*.csv", *(f"{side}-*.tfrecord" for side in SIDES)):
+        if paths := _match(out, pattern):
+            FileSystems.delete(paths)
+
+
+def _match(out, pattern):
+    """The files in `out` that match a pattern; others match it if `out` has a wildcard."""
+    [match] = FileSystems.match([FileSystems.join(_as_pattern(out), pattern)])
+    return [file.path for file in match.metadata_list if file.path.startswith(out)]
 
 
 def main(arguments=None):

@@ -1,6 +1,7 @@
 """The pipeline comes to the same rows and records as one machine; on the DirectRunner."""
 
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -182,6 +183,9 @@ def test_files_that_are_too_large_or_gone_are_not_loaded(tmp_path, monkeypatch):
 
     large = FileMetadata("x", 70 * 2**20)
     assert beam._load("x.mid", large) == ("x.mid", "it is too large (70 MB; the most is 64 MB)")
+    os.mkfifo(tmp_path / "pipe.mid")  # opened, it would wait for ever
+    pipe = FileMetadata(str(tmp_path / "pipe.mid"), 0)
+    assert beam._load("z.mid", pipe) == ("z.mid", "it is no file but a pipe or a device")
     name, reason = beam._load("y.mid", FileMetadata(str(tmp_path / "gone"), 10))
     assert name == "y.mid" and reason.startswith("it cannot be opened (")
 
@@ -200,14 +204,36 @@ def test_nothing_to_use_is_an_error(tmp_path, files):
 
 def test_another_run_in_the_same_folder(midis, shards, tmp_path):
     before = sorted(shards.folder.iterdir())
-    with pytest.raises(ValueError, match="made with other split, num_shards. Give another folder"):
+    with pytest.raises(ValueError, match="begun with {'split': .*'num_shards': 3} and not with"):
         beam.ingest(midis, TOKENIZER, shards.folder, num_shards=4, seed=2)
     assert sorted(shards.folder.iterdir()) == before
     ingest(midis, TOKENIZER, tmp_path / "out", num_workers=1)
-    with pytest.raises(ValueError, match="made from one machine. Give another folder"):
+    with pytest.raises(ValueError, match="holds manifest.json, .* of another origin. Give another"):
         beam.ingest(midis, TOKENIZER, tmp_path / "out")
-    with pytest.raises(ValueError, match="holds shards of another origin"):
+    with pytest.raises(ValueError, match="holds manifest.json, .* of another origin. Give another"):
         ingest(midis, TOKENIZER, shards.folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("report-2024.csv", "mine"), ("manifest.json", "[]"), ("a/b", ""), ("settings.json", "{")],
+)
+def test_what_is_of_another_origin_is_not_touched(midis, tmp_path, name, data):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(data)
+    with pytest.raises(ValueError, match=f"which holds {name} of another origin. Give another"):
+        beam.ingest(midis, TOKENIZER, tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+    assert (tmp_path / name).read_text() == data
+
+
+def test_another_folder_of_the_same_name(midis, shards, tmp_path):
+    before = {path.name: path.read_bytes() for path in shards.folder.iterdir()}
+    other = tmp_path / midis.name
+    shutil.copytree(midis / "a b", other)
+    with pytest.raises(ValueError, match="begun with {'source': .*} and not with {'source'"):
+        beam.ingest(other, TOKENIZER, shards.folder, num_shards=3, **SPLIT)
+    assert {path.name: path.read_bytes() for path in shards.folder.iterdir()} == before
 
 
 RUNNERS = [
@@ -241,6 +267,11 @@ def test_errors(midis, tmp_path):
             beam.ingest(nowhere, TOKENIZER, tmp_path / "out")
     with pytest.raises(ValueError, match="must be a folder or a pattern. .*Unpack it"):
         beam.ingest("gs://bucket/midis.zip", TOKENIZER, tmp_path / "out")
+    for nothing in ("", None):  # and not the current folder, or the whole disk
+        with pytest.raises(ValueError, match="`source` must be a path. Received: source="):
+            beam.ingest(nothing, TOKENIZER, tmp_path / "out")
+        with pytest.raises(ValueError, match="`out` must be a path. Received: out="):
+            beam.ingest(midis, TOKENIZER, nothing)
     assert not (tmp_path / "out").exists()
 
 
@@ -249,6 +280,10 @@ def test_a_mistake_on_the_command_line_is_one_sentence(midis, tmp_path, capsys):
         beam.main(["--input", str(midis), "--output", str(tmp_path), "--tokenizer", "remy"])
     assert exit.value.code == 2
     assert "There is no tokenizer file remy" in capsys.readouterr().err
+
+
+def test_a_backslash_is_a_letter_where_folders_are_told_by_a_slash():
+    assert beam._name("/midis/a/back\\slash.mid", "/midis") == "a/back\\slash.mid"
 
 
 @pytest.mark.parametrize(
