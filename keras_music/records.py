@@ -46,7 +46,7 @@ import pandas as pd
 from keras_music.corpora.report import Report
 from keras_music.messages import message_classes
 
-FORMAT_VERSION = 1  # of the manifest and the records
+FORMAT, FORMAT_VERSION = "keras_music shards", 1  # of the manifest and the records
 MANIFEST, REPORT, TOKENIZER = "manifest.json", "report.csv", "tokenizer.json"
 SIDES = ("train", "valid", "test")
 AGAIN = "Run ingest again with the same arguments: it mends what is damaged."
@@ -157,7 +157,7 @@ def manifest_json(settings, shards) -> str:
         whatever tells how the shards came to be}.
       shards: list of {"file", "split", "bytes", "crc32c", "ids"}.
     """
-    head = {"format": "keras_music shards", "format_version": FORMAT_VERSION, **settings}
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION, **settings}
     head = json.dumps(head, indent=1)
     rows = ",\n".join("  " + json.dumps(row, separators=(",", ":")) for row in shards)
     return f'{head[:-2]},\n "shards": [\n{rows}\n ]\n}}\n'
@@ -262,7 +262,7 @@ class Shards:
     def report(self) -> pd.DataFrame:
         """A table with one row a file: what was kept, what was dropped and why, in which shard."""
         files = [self.folder / file for file in self.manifest["reports"]]
-        return Report(pd.concat([read_report(file) for file in files], ignore_index=True))
+        return Report(pd.concat(list(map(read_report, files)), ignore_index=True))
 
     def _side(self, name):
         rows = tuple(row for row in self.manifest["shards"] if row["split"] == name)
@@ -270,9 +270,16 @@ class Shards:
 
 
 def read_report(path) -> pd.DataFrame:
-    """A report as `ingest` wrote it; empty text stays text, and a file may be called "NA"."""
+    """A report as `ingest` wrote it; empty text stays text, and a file may be called "NA".
+
+    Raises:
+      ValueError: it is missing, or is no table.
+    """
     text = dict.fromkeys(("name", "programs", "reason", "same_as", "warnings", "shard"), str)
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"tempo_bpm": [""]})
+    try:
+        return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"tempo_bpm": [""]})
+    except (OSError, ValueError) as error:
+        raise ValueError(f"The report {path} cannot be read ({error}). {AGAIN}") from None
 
 
 def path_text(name, path) -> str:
@@ -306,7 +313,8 @@ def open_shards(path) -> Shards:
 
     Raises:
       FileNotFoundError: there is no such folder.
-      ValueError: the folder is not finished, or a shard is missing or has another size.
+      ValueError: the folder is not finished, or holds something else, or a shard is missing or
+        has another size.
     """
     folder = pathlib.Path(path_text("path", path))
     if not folder.is_dir():
@@ -316,26 +324,34 @@ def open_shards(path) -> Shards:
         )
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        format_version = manifest["format_version"]
+        is_ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT
     except FileNotFoundError:
         raise ValueError(
             f"`path` must be a folder of shards. Received: {folder}, which has no {MANIFEST}: it "
             "is written last, so this one is not finished. Run ingest again with the same "
             "arguments: it goes on where it stopped."
         ) from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError(f"{folder / MANIFEST} is damaged. Delete it. {AGAIN}") from None
-    if format_version != FORMAT_VERSION:
+    except (ValueError, RecursionError):
+        is_ours = False
+    if not is_ours:
+        raise ValueError(
+            f"`path` must be a folder of shards. Received: {folder}, whose {MANIFEST} is damaged "
+            "or of another origin. Give the folder that ingest wrote; if it is this one, run "
+            "ingest again with the same arguments: it mends what is damaged."
+        )
+    if (version := manifest.get("format_version")) != FORMAT_VERSION:
         raise ValueError(
             f"`path` must hold shards of the format {FORMAT_VERSION}. Received: {folder} of the "
-            f"format {format_version!r}. Run ingest again, into another folder."
+            f"format {version!r}. Run ingest again, into another folder."
         )
     try:
         shards = [_checked(row) for row in manifest["shards"]]
         reports = [_file_name(name) for name in manifest["reports"]]
         tokenizer = {key: str(manifest["tokenizer"][key]) for key in ("name", "sha256")}
+        if not reports:
+            raise ValueError("No report.")
     except (ValueError, KeyError, TypeError, OverflowError):
-        raise ValueError(f"{folder / MANIFEST} is damaged. Delete it. {AGAIN}") from None
+        raise ValueError(f"{folder / MANIFEST} is damaged. {AGAIN}") from None
     for row in shards:
         _check_size(folder / row["file"], row["bytes"])
     return Shards(folder, manifest | {"shards": shards, "reports": reports, "tokenizer": tokenizer})
@@ -343,18 +359,20 @@ def open_shards(path) -> Shards:
 
 def _checked(row):
     """A row of the manifest, if it is one; its numbers of ids become an array."""
-    ids = np.array(row["ids"], np.int64)
+    ids, num_bytes = np.array(row["ids"], np.int64), int(row["bytes"])
     if row["split"] not in SIDES or ids.ndim != 1 or not len(ids) or ids.min() < 2:
         raise ValueError("No row of a manifest.")
+    if ids.max() > num_bytes:  # each id takes a byte at least
+        raise ValueError("No number of ids.")
     return {
-        **{"file": _file_name(row["file"]), "split": row["split"], "bytes": int(row["bytes"])},
+        **{"file": _file_name(row["file"]), "split": row["split"], "bytes": num_bytes},
         **{"crc32c": str(row["crc32c"]), "ids": ids},
     }
 
 
 def _file_name(name):
     """A name that leads to no other folder: a manifest may come from a stranger."""
-    if pathlib.PurePath(name).name != name or "\\" in name:
+    if pathlib.PurePath(name).name != name or name in ("", "..") or "\\" in name:
         raise ValueError("No name of a file.")
     return name
 

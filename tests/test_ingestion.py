@@ -260,12 +260,13 @@ def test_changed_files_are_read_again(own_midis, tmp_path):
     assert contents(out) == contents(run(own_midis, tmp_path / "fourth").folder)
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "delete", "part"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "delete", "part", "manifest"])
 def test_what_is_damaged_is_mended(midis, tmp_path, damage):
     out = tmp_path / "out"
     run(midis, out)
     before = contents(out)
-    path = out / ("parts/00001.jsonl" if damage == "part" else "train-00001.tfrecord")
+    files = {"part": "parts/00001.jsonl", "manifest": "manifest.json"}
+    path = out / files.get(damage, "train-00001.tfrecord")
     data = path.read_bytes()
     path.write_bytes(
         data[:40] + bytes([data[40] ^ 1]) + data[41:] if damage == "flip" else data[:9]

@@ -171,16 +171,16 @@ def test_errors_for_people(folder):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda m: "{",
-        lambda m: "[1]",
-        lambda m: "[" * 100_000,
         lambda m: json.dumps(m | {"shards": 5}),
         lambda m: json.dumps(m | {"shards": [{}]}),
         lambda m: json.dumps(m | {"shards": [m["shards"][0] | {"file": "../x.tfrecord"}]}),
         lambda m: json.dumps(m | {"shards": [m["shards"][0] | {"ids": [[1]]}]}),
         lambda m: json.dumps(m | {"shards": [m["shards"][0] | {"ids": [1]}]}),
         lambda m: json.dumps(m | {"shards": [m["shards"][0] | {"ids": [10**30]}]}),
+        lambda m: json.dumps(m | {"shards": [m["shards"][0] | {"ids": [2**62] * 4}]}),
         lambda m: json.dumps(m | {"shards": [m["shards"][0] | {"split": "exam"}]}),
+        lambda m: json.dumps(m | {"reports": [".."]}),
+        lambda m: json.dumps(m | {"reports": []}),
         lambda m: json.dumps(m | {"reports": ["/etc/passwd"]}),
         lambda m: json.dumps(m | {"tokenizer": None}),
     ],
@@ -189,8 +189,32 @@ def test_a_manifest_from_a_stranger(folder, damage):
     """No other folder is read, and whatever is wrong is one sentence."""
     path = folder / "manifest.json"
     path.write_text(damage(json.loads(path.read_text())))
-    with pytest.raises(ValueError, match="manifest.json is damaged. Delete it. Run ingest again"):
+    with pytest.raises(ValueError, match="manifest.json is damaged. Run ingest again"):
         records.open_shards(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "[" * 100_000, "\xff", '{"name": "My app"}'])
+def test_a_manifest_of_something_else(folder, text):
+    """A web app's, say: nobody is told to delete what may be dear to him."""
+    (folder / "manifest.json").write_text(text, "latin-1")
+    sentence = "manifest.json is damaged or of another origin. Give the folder that ingest wrote"
+    with pytest.raises(ValueError, match=sentence):
+        records.open_shards(folder)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe"])
+def test_a_report_that_is_gone_or_no_table(folder, content):
+    (folder / "report.csv").unlink()
+    if content is not None:
+        (folder / "report.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"report.csv cannot be read \(.*\). Run ingest again"):
+        _ = records.open_shards(folder).report
+
+
+@pytest.mark.parametrize("path", ["", None, 5, "a\0b", "~nobody-of-this-name/x"])
+def test_what_is_no_path(path):
+    with pytest.raises(ValueError, match="`path` must be a path. Received: path="):
+        records.open_shards(path)
 
 
 def test_a_flipped_byte_is_found_before_training(folder):
