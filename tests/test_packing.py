@@ -58,6 +58,20 @@ def test_cut_bytes_are_refused(keep):
         unpack_piece(pack_piece(PIECE)[:keep])
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"rows": {"notes": 1' + "0" * 30 + "}}",
+        '{"rows": {"notes": -1}}',
+        '{"rows": []}',
+        "[" * 200_000,
+    ],
+)
+def test_a_header_from_a_stranger(header):
+    with pytest.raises(ValueError, match="^`data` must come from `pack_piece`"):
+        unpack_piece(LENGTH.pack(len(header)) + header.encode())
+
+
 @given(st.binary(max_size=200), st.integers(0, 200))
 def test_other_bytes_are_refused_or_are_a_piece(data, length):
     """A flipped bit in a number is another number; nothing else may come of it."""

@@ -71,11 +71,20 @@ class TestPacking:
             b"",
             "text",
             b"no zlib",
-            *map(zlib.compress, (b"", b"[]", b"{}", b'{"kept": true}')),
+            *map(zlib.compress, (b"", b"[]", b"{}", b'{"kept": true}', b'{"kept": false}')),
+            zlib.compress(b"[" * 200_000),
         ],
     )
     def test_what_was_never_packed(self, data):
         assert unpack_entry(data, "a") is None
+
+    @pytest.mark.parametrize(
+        "change", [{"seconds": "long"}, {"kept": 1}, {"notes": None}, {"x": 1}]
+    )
+    def test_a_row_of_another_kind(self, change):
+        """It would be a column of the report in which nothing can be added up."""
+        row, piece = read_entry("a", KEPT["plain.mid"][0])
+        assert unpack_entry(pack_entry(row | change, piece), "a") is None
 
 
 class TestKeeping:

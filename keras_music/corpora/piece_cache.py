@@ -35,13 +35,14 @@ import warnings
 import zlib
 
 from keras_music.corpora.cache import cache_dir, installed_version
-from keras_music.corpora.reader import READER_VERSION
+from keras_music.corpora.reader import READER_VERSION, dropped_row
 from keras_music.midi.packing import pack_piece, unpack_piece
 
 BATCH_ANSWERS = 256  # written at once at the latest
 BATCH_BYTES = 2**24
 BATCH_SECONDS = 0.5  # what a killed process may have read in vain
 LOCK_SECONDS = 30.0  # how long another process may write
+ROW_TYPES = {key: type(value) for key, value in dropped_row("", "").items()}
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 
@@ -61,8 +62,10 @@ def unpack_entry(data, name):
     try:
         text, _, packed = zlib.decompress(data).partition(b"\n")
         row = {**json.loads(text), "name": name}
+        if {key: type(value) for key, value in row.items()} != ROW_TYPES:
+            return None
         return row, unpack_piece(packed, name) if row["kept"] else None
-    except (zlib.error, ValueError, KeyError, TypeError):
+    except (zlib.error, ValueError, TypeError, RecursionError):
         return None
 
 

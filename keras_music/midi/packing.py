@@ -79,5 +79,12 @@ def unpack_piece(data: bytes, name=None) -> Piece:
                 tables[table][column] = values.astype(wide)
         name = header["name"] if name is None else name
         return Piece(**tables, ticks_per_quarter=header["ticks_per_quarter"], name=name)
-    except (struct.error, KeyError, TypeError, ValueError) as error:
+    except (
+        struct.error,
+        LookupError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ValueError(f"`data` must come from `pack_piece`. Received: {error}.") from None
