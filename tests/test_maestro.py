@@ -176,12 +176,41 @@ def test_what_is_not_in_both_is_reported(folder):
             "its table knows no 'midi_filename'",
         ),
         (files([("B", "C", "dev", 2018, "d")]), "its table knows no 'dev'"),
+        (
+            files() | {"maestro-v3.0.0/maestro-v3.0.0.csv": table() + b"Alban Berg,Sonata"},
+            "invalid literal for int",
+        ),
+        ({"maestro-v3.csv": b"," * (2**24 + 1)}, "its table has more than 16 MB"),
     ],
 )
 def test_what_is_not_maestro(tmp_path, content, reason):
     path = tmp_path / "file.zip"
     path.write_bytes(zipped(content))
     with pytest.raises(ValueError, match=rf"`path` must be MAESTRO's zip .*\({reason}.*Leave"):
+        maestro(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [
+        (6, b"\x01", "its table cannot be read: .*password"),
+        (8, b"\x63", "its table cannot be read: That compression method"),
+        (8, b"\x08", "its table cannot be read: Error -3"),
+    ],
+)
+def test_a_table_that_cannot_be_read(tmp_path, place, value, reason):
+    """Bytes of a zip's two headers: it is locked, packed in an unknown way, or damaged."""
+    data = bytearray(zipped({"maestro-v3.0.0.csv": table()}))
+    for header in (data.index(b"PK\x03\x04"), data.index(b"PK\x01\x02") + 2):
+        data[header + place : header + place + 1] = value
+    (tmp_path / "file.zip").write_bytes(data)
+    with pytest.raises(ValueError, match=rf"`path` must be MAESTRO's zip .*\({reason}.*Leave"):
+        maestro(tmp_path / "file.zip")
+
+
+@pytest.mark.parametrize("path", ["", 5, "~nobody-of-this-name/x"])
+def test_what_is_no_path(path):
+    with pytest.raises(ValueError, match="`path` must be the path of a zip or a folder. Received"):
         maestro(path)
 
 

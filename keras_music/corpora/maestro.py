@@ -24,6 +24,7 @@ import contextlib
 import csv
 import fnmatch
 import io
+import os
 import pathlib
 import zipfile
 
@@ -38,6 +39,7 @@ MAESTRO_URL = (
 MAESTRO_SHA256 = "70470ee253295c8d2c71e6d9d4a815189e35c89624b76d22fce5a019d5dde12c"  # 58 MB
 MAESTRO_FILE = "maestro-v3.0.0-midi.zip"  # in `cache_dir()`
 TABLE = "maestro-v*.csv"  # inside the zip, one row a performance
+MAX_TABLE_BYTES = 2**24  # fifty times that of version 3.0.0
 SIDES = {"train": "train", "validation": "valid", "test": "test"}
 
 
@@ -62,7 +64,7 @@ def maestro(path=None, *, num_workers=None) -> Corpus:
       OSError: another file came, or it cannot be written.
       ValueError: what is at `path` is not MAESTRO.
     """
-    path = _download() if path is None else pathlib.Path(path).expanduser()
+    path = _download() if path is None else _local(path)
     folder, table = _read_table(path)  # first: a folder of something else may be large
     pieces = midi_folder(path, num_workers=num_workers, name="maestro")
     return _with_official_split(pieces, folder, table)
@@ -77,24 +79,29 @@ def _download():
     return download(MAESTRO_URL, path, MAESTRO_SHA256, "MAESTRO", by_hand)
 
 
-def _read_table(path):
-    """The folder in which the table stands ("maestro-v3.0.0/"), and its rows by MIDI file."""
-    if not path.exists():
+def _local(path):
+    """The path that was given, if it leads somewhere."""
+    try:
+        text = os.fsdecode(path)
+        found = pathlib.Path(text).expanduser()
+        exists = found.exists()
+    except (TypeError, ValueError, RuntimeError):  # the last: no such user's home
+        text = ""
+    if not text:  # it would be the current folder
+        raise ValueError(f"`path` must be the path of a zip or a folder. Received: path={path!r}.")
+    if not exists:
         raise FileNotFoundError(
             f"There is no file or folder {path}. Check the path, or leave it out to download."
         )
+    return found
+
+
+def _read_table(path):
+    """The folder in which the table stands ("maestro-v3.0.0/"), and its rows by MIDI file."""
     try:
         name, data = _find_table(path)
-        rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
-        table = {
-            row["midi_filename"]: {
-                "composer": row["canonical_composer"],
-                "title": row["canonical_title"],
-                "year": int(row["year"]),
-                "split": SIDES[row["split"]],
-            }
-            for row in rows
-        }
+        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
+        table = {row["midi_filename"]: _about(row) for row in rows}
     except (KeyError, ValueError, csv.Error, zipfile.BadZipFile) as error:
         unknown = f"its table knows no {error}" if isinstance(error, KeyError) else error
         raise ValueError(
@@ -102,6 +109,16 @@ def _read_table(path):
             f"Received: {path} ({unknown}). Leave `path` out to download it."
         ) from None
     return name[: name.rfind("/") + 1], table
+
+
+def _about(row):
+    """What the report says of a performance; a row that is cut short has None in its columns."""
+    return {
+        "composer": row["canonical_composer"],
+        "title": row["canonical_title"],
+        "year": int(row["year"] or ""),
+        "split": SIDES[row["split"]],
+    }
 
 
 def _find_table(path):
@@ -115,8 +132,18 @@ def _find_table(path):
         names = [name for name in names if "__MACOSX" not in name]
         if not names:
             raise ValueError(f"it holds no table {TABLE}")
-        read = archive.read if archive else lambda name: (path / name).read_bytes()
-        return names[0], read(names[0])
+        return names[0], _bytes_of_table(archive, path, names[0])
+
+
+def _bytes_of_table(archive, path, name):
+    try:
+        with archive.open(name) if archive else open(path / name, "rb") as file:
+            data = file.read(MAX_TABLE_BYTES + 1)
+    except Exception as error:  # each way to compress has errors of its own
+        raise ValueError(f"its table cannot be read: {error or type(error).__name__}") from None
+    if len(data) > MAX_TABLE_BYTES:
+        raise ValueError(f"its table has more than {MAX_TABLE_BYTES >> 20} MB")
+    return data
 
 
 def _with_official_split(corpus, folder, table):
