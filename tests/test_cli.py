@@ -15,6 +15,7 @@ import pytest
 import keras_music as km
 from keras_music import cli
 from keras_music.cli import explaining, loading, sources
+from keras_music.cli import training as training_commands
 from keras_music.cli.training import TRAIN_ARGUMENTS
 from keras_music.cli.writing import WISHES
 from keras_music.midi import Piece
@@ -416,6 +417,35 @@ def test_train_tells_what_it_left_out_and_goes_on(run, trained, music):
         2,
         "keras-music train: `out` must be a new folder, or h"[:50],
     )
+
+
+def test_options_are_checked_before_the_files_are_read(run, music, tmp_path):
+    """A misspelt cell was refused after all files had been read."""
+    code, _, err = run("train", music, "--out", tmp_path / "run", "--cell", "lstmm")
+    assert (code, err.splitlines()) == (
+        2,
+        [
+            "keras-music train: `cell` must be one of ['gru', 'lstm', 'rnn']. "
+            "Received: cell='lstmm'."
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["", "{bad", "[]", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 9}}'],
+)
+def test_several_machines_need_to_know_each_other(run, music, tmp_path, monkeypatch, config):
+    """Without TF_CONFIG each of them would have trained alone, without a word."""
+    monkeypatch.setenv("TF_CONFIG", config)
+    command = ["train", music, "--out", tmp_path / "run", "--strategy", "multi_worker"]
+    code, _, err = run(*command)
+    assert code == 2 and "needs the environment variable TF_CONFIG on each machine" in err
+
+
+def test_a_model_that_is_worse_than_counting_is_called_so():
+    assert training_commands._advice({"uniform": 5.9, "unigram": 5.0, "model": 4.9}) == ""
+    assert "train longer" in training_commands._advice({"uniform": 5.9, "model": 5.95})
 
 
 def test_evaluate(run, trained, music, tmp_path):

@@ -6,8 +6,10 @@ What this file does not do: anything that `keras_music.train`, `evaluation` and 
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import shlex
+import sys
 
 from keras_music.cli.loading import load_tensorflow
 from keras_music.cli.options import add_command, add_options, add_tokenizer, plural, sheet
@@ -131,9 +133,12 @@ def _add_train(commands):
 def run_train(options):
     load_tensorflow()
     strategy = _make_strategy(options.strategy)  # before anything else of TensorFlow
+    from keras_music.models import build_model
     from keras_music.training import train
 
-    tokenizer = make_tokenizer(options.tokenizer, options.set)  # before hours of reading
+    # What is wrong with the options is said before hours of reading.
+    tokenizer = make_tokenizer(options.tokenizer, options.set)
+    build_model(2, **{name: getattr(options, name) for name in NETWORK})
     augment, verbose = _make_augmentation(options), _make_verbosity(options.verbose)
     corpus = open_corpus(options.path, options.num_workers)
     tokenizer = suit_tokenizer(tokenizer, options.tokenizer, corpus)
@@ -170,13 +175,15 @@ def _describe_run(run, files):
         ("loss", _ladder_text(losses, card.get("held out"))),
         ("curve", run.path / "learning_curve.png"),
         ("sample", samples[-1] if samples else ""),
+        ("note", _advice(losses)),
         ("next", f"keras-music generate {shlex.quote(str(run.path))}"),
     )
 
 
+NETWORK = ("cell", "embedding_dim", "units", "layers", "dropout")
 TRAIN_ARGUMENTS = (
-    *("cell", "embedding_dim", "units", "layers", "dropout", "sequence_length", "batch_size"),
-    *("epochs", "learning_rate", "seed", "sample_tokens"),
+    *NETWORK,
+    *("sequence_length", "batch_size", "epochs", "learning_rate", "seed", "sample_tokens"),
 )
 
 
@@ -185,7 +192,25 @@ def _make_strategy(name):
         return None
     import tensorflow as tf
 
+    if name == "multi_worker":
+        print(f"Waiting for all of {_num_workers()} workers ...", file=sys.stderr, flush=True)
     return getattr(tf.distribute, STRATEGIES[name])()
+
+
+def _num_workers():
+    """How many machines TF_CONFIG names; TensorFlow takes what is missing for one machine."""
+    config = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(config)
+        cluster, task = config["cluster"], config["task"]
+        _ = cluster[task["type"]][task["index"]]
+        return len(cluster.get("worker", [])) + len(cluster.get("chief", []))
+    except (ValueError, TypeError, LookupError, AttributeError):
+        raise ValueError(
+            "--strategy multi_worker needs the environment variable TF_CONFIG on each machine, "
+            'such as {"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+            '"task": {"type": "worker", "index": 0}}. Received: ' + repr(config) + "."
+        ) from None
 
 
 def _make_augmentation(options):
@@ -209,6 +234,14 @@ def _read_card(path):
         return json.loads((path / "model_card.json").read_text(encoding="utf-8"))
     except FileNotFoundError:  # of a worker that is not the chief
         return {}
+
+
+def _advice(losses):
+    if not losses or losses["model"] < min(
+        loss for name, loss in losses.items() if name != "model"
+    ):
+        return ""
+    return "still worse than counting; train longer (--epochs) or in smaller steps (--batch-size)"
 
 
 def _ladder_text(losses, side):
