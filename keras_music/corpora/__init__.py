@@ -11,7 +11,7 @@ it: pieces with the same music, in any key, go to the same side.
 `cache` keeps what they read. `folder` reads anybody's MIDI: `entries` finds the files, `reader`
 reads one, `workers` lets processes do it that may die (`worker_process` is their inside),
 `piece_cache` keeps what was read, and `report` says what became of each file. `maestro` is such a
-folder, too, which `download` brings.
+folder, too, which `download` brings; `progress` draws a bar where there is a terminal.
 
 What these files do not do: they copy no music into this package.
 
