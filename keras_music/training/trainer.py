@@ -151,8 +151,7 @@ def train(
     verbose = _verbosity(verbose) if writes else 0
     sides = _sides(train, valid, test, seed)
     config, tokenizer_json = make_config(arguments, tokenizer, sides)
-    with _in_memory(arguments):
-        model, plain = _networks(tokenizer, arguments, learning_rate, strategy)
+    model, plain = _networks(tokenizer, arguments, learning_rate, strategy)
     _check_workers(strategy, f"{config['arguments']} {config['data']}")
     open_run(path, config, tokenizer_json, writes=writes)
     rows = _go_back(path, model, strategy)
@@ -264,14 +263,15 @@ def _networks(tokenizer, arguments, learning_rate, strategy):
     vocab_size = whole_number("tokenizer.vocab_size", getattr(tokenizer, "vocab_size", None), 2)
     network = {name: arguments[name] for name in NETWORK}
     keras.utils.set_random_seed(arguments["seed"])
-    with distributed.scope(strategy):
-        model = build_model(vocab_size, **network)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)
-        if strategy is not None:
-            loss = distributed.TokenLoss()
-        model.compile(keras.optimizers.Adam(learning_rate), loss)
-        model.optimizer.build(model.trainable_variables)
-    return model, build_model(vocab_size, **network)
+    with _in_memory(arguments):
+        with distributed.scope(strategy):
+            model = build_model(vocab_size, **network)
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)
+            if strategy is not None:
+                loss = distributed.TokenLoss()
+            model.compile(keras.optimizers.Adam(learning_rate), loss)
+            model.optimizer.build(model.trainable_variables)
+        return model, build_model(vocab_size, **network)
 
 
 def _datasets(sides, tokenizer, arguments, augment):
