@@ -495,8 +495,13 @@ def test_generate_writes_files(run, trained, tmp_path, music):
 
 def test_generate_continues_a_prompt(run, trained, tmp_path, music):
     prompt = ["--prompt", music / "0.mid", "--prompt-seconds", "2"]
-    code, _, _ = run("generate", trained, "--num-tokens", "9", "--out", tmp_path / "a.mid", *prompt)
-    assert code == 0
+    code, said, _ = run(
+        "generate", trained, "--num-tokens", "9", "--out", tmp_path / "a.mid", *prompt
+    )
+    prompt_end = km.read_midi(music / "0.mid").crop(2.0).duration
+    assert (code, f", new from {prompt_end:.1f} s on, seed 0\n" in said) == (0, True), said
+    code, _, err = run("generate", trained, *prompt[:-1], "0")
+    assert (code, err) == (2, "keras-music generate: --prompt-seconds must be > 0. Received: 0.\n")
     written, source = km.read_midi(tmp_path / "a.mid"), melody(0)
     assert written.notes["pitch"].tolist()[:8] == source.notes["pitch"].tolist()[:8]
     code, _, err = run("generate", trained, "--prompt", "hello")

@@ -127,7 +127,7 @@ def run_generate(options):
             piece = model.tokenizer.decode(tokens[:length])
             seed = options.seed + len(written)
             written.append((piece, {"seed": seed, "log_prob": float(log_prob)}))
-    return (_text_answer if text else _music_answer)(written, paths)
+    return _text_answer(written, paths) if text else _music_answer(written, paths, prompt)
 
 
 def _read_prompt(options, text):
@@ -135,8 +135,10 @@ def _read_prompt(options, text):
         return options.prompt
     from keras_music.midi import read_midi
 
-    piece = read_midi(options.prompt)
-    return piece if options.prompt_seconds is None else piece.crop(options.prompt_seconds)
+    piece, seconds = read_midi(options.prompt), options.prompt_seconds
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"--prompt-seconds must be > 0. Received: {seconds:g}.")
+    return piece if seconds is None else piece.crop(seconds)
 
 
 def _pitch_classes(words):
@@ -185,16 +187,20 @@ def _free_paths(option, given, default, source=None, num=1):
     return paths
 
 
-def _music_answer(written, paths):
+def _music_answer(written, paths, prompt):
     from keras_music.midi import write_midi
 
     files = []
+    new = "" if prompt is None else f", new from {prompt.duration:.1f} s on"
     for (piece, about), path in zip(written, paths, strict=True):
         write_midi(piece, path)
         size = {"notes": len(piece), "seconds": round(piece.duration, 3)}
         files.append({"path": str(path), **size, **about})
     rows = [
-        (f"{file['path']} ", _size_text(file["notes"], file["seconds"]) + f", seed {file['seed']}")
+        (
+            f"{file['path']} ",
+            f"{_size_text(file['notes'], file['seconds'])}{new}, seed {file['seed']}",
+        )
         for file in files
     ]
     full = next((shlex.quote(file["path"]) for file in files if file["notes"]), None)
