@@ -8,9 +8,12 @@ import resource
 import shutil
 import subprocess
 import sys
+import types
+import wave
 
 import numpy as np
 import pytest
+import shard_files
 
 import keras_music as km
 from keras_music import cli
@@ -19,6 +22,7 @@ from keras_music.cli import training as training_commands
 from keras_music.cli.training import TRAIN_ARGUMENTS
 from keras_music.cli.writing import WISHES
 from keras_music.midi import Piece
+from keras_music.training.folder import describe
 
 COMMANDS = ("ingest", "train", "evaluate", "export", "generate", "play", "explain")
 SMALL = ("--units", "8", "--embedding-dim", "4", "--sequence-length", "32", "--epochs", "2")
@@ -712,3 +716,195 @@ def test_a_reader_who_has_had_enough():
         process.stdout.readline()
         process.stdout.close()
         assert (process.wait(), process.stderr.read()) == (0, b"")
+
+
+# What was typed is what the function gets
+
+
+class Reached(Exception):
+    """Raised in the place of a function, with what it was given."""
+
+
+@pytest.fixture
+def given_to(monkeypatch):
+    """Runs a command up to one function, whose arguments are returned: a tuple and a dict."""
+
+    def run_command(function, *command):
+        def stop(*args, **kwargs):
+            raise Reached(args, kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(function, stop)
+            with pytest.raises(Reached) as reached:
+                cli.main([str(word) for word in command])
+        return reached.value.args
+
+    return run_command
+
+
+def test_every_option_of_train_reaches_train(given_to, music, monkeypatch):
+    """An option that is parsed and then lost trains another network for a night, in silence."""
+    monkeypatch.setattr("keras_music.cli.training._make_strategy", lambda name: f"a {name}")
+    typed = (
+        "--tokenizer remi --set velocity_bins=4 --cell rnn --embedding-dim 3 --units 5 --layers 2 "
+        "--dropout 0.25 --sequence-length 7 --batch-size 9 --epochs 4 --learning-rate 0.125 "
+        "--seed 6 --sample-tokens 11 --strategy mirrored --verbose 2 --semitones 3 --stretch 0.05 "
+        "--velocity-bins 1"
+    )
+    (corpus, out), named = given_to(
+        "keras_music.training.train", "train", music, "--out", "my run", *typed.split()
+    )
+    assert (len(corpus), out) == (12, "my run")
+    assert named.pop("command").startswith(f"keras-music train '{music}' --out 'my run' --tok")
+    assert named == {
+        "tokenizer": km.tokenizers.RemiTokenizer(velocity_bins=4),
+        **{"cell": "rnn", "embedding_dim": 3, "units": 5, "layers": 2, "dropout": 0.25},
+        **{"sequence_length": 7, "batch_size": 9, "epochs": 4, "learning_rate": 0.125},
+        **{"seed": 6, "sample_tokens": 11, "strategy": "a mirrored", "verbose": 2},
+        "augment": km.Augmentation(semitones=3, stretch=0.05, velocity_bins=1),
+    }
+
+
+def test_every_option_of_ingest_reaches_ingest(given_to):
+    """A lost seed or share is another split: what was held out by one program trains another."""
+    typed = (
+        "--tokenizer note --set velocity_bins=0 --seed 3 --fractions 0.5 0.25 0.25 "
+        "--files-per-shard 7 --num-workers 2"
+    )
+    assert given_to(
+        "keras_music.ingestion.ingest", "ingest", "music", "--out", "shards", *typed.split()
+    ) == (
+        ("music", km.tokenizers.NoteTokenizer(velocity_bins=0), "shards"),
+        {
+            **{"seed": 3, "fractions": (0.5, 0.25, 0.25)},
+            **{"files_per_shard": 7, "num_workers": 2},
+        },
+    )
+
+
+def test_every_option_of_generate_reaches_the_model(given_to, trained, music):
+    """The prompt as well: of 40 notes, 4 a second, 2 seconds are 8."""
+    typed = (
+        "--prompt-seconds 2 --num 2 --num-tokens 9 --temperature 0.5 --top-k 7 --top-p 0.75 "
+        "--seed 4 --pitch-classes A minor --pitch-range 60 71 --max-notes-per-second 8 "
+        "--max-repeats 2"
+    )
+    (_, prompts, *sampling), wishes = given_to(
+        "keras_music.OneStep.generate_tokens",
+        *("generate", trained, "--prompt", music / "0.mid", *typed.split()),
+    )
+    assert [len(prompt) for prompt in prompts] == [8, 8]
+    assert sampling == [9, 0.5, 7, 0.75, 4]
+    assert wishes == {
+        **{"pitch_classes": ["A minor"] * 2, "pitch_range": [[60, 71]] * 2},
+        **{"max_notes_per_second": [8] * 2, "max_repeats": [2] * 2},
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        (
+            "softmax_cross_entropy --logits 1 2.5 3 --target 1",
+            {"logits": [1, 2.5, 3], "target": 1},
+        ),
+        (
+            "gru_cell --x 1 --h 0 --kernel 1,2,3 --recurrent-kernel 4,5,6 --no-reset-after",
+            {
+                **{"x": [1], "h": [0], "kernel": [[1, 2, 3]], "recurrent_kernel": [[4, 5, 6]]},
+                **{"bias": None, "reset_after": False},
+            },
+        ),
+        (
+            "unfold --x 1;0 --kernel 1 --recurrent-kernel 2 --bias 3 --cell lstm --state 4;5",
+            {
+                **{"x": [[1], [0]], "kernel": [[1]], "recurrent_kernel": [[2]], "bias": [3]},
+                **{"cell": "lstm", "state": [[4], [5]], "reset_after": True},
+            },
+        ),
+        (
+            "attention_head --x 1;2 --query-kernel 3 --key-kernel 4 --value-kernel 5 --no-causal",
+            {
+                **{"x": [[1], [2]], "query_kernel": [[3]], "key_kernel": [[4]]},
+                **{"value_kernel": [[5]], "causal": False},
+            },
+        ),
+    ],
+)
+def test_every_option_of_explain_reaches_its_function(given_to, command, named):
+    """With another target or without its switch a page is right, and of another layer."""
+    function = f"keras_music.explain.{command.split()[0]}"
+    assert given_to(function, "explain", *command.split()) == ((), named | {"show": False})
+
+
+def test_num_workers_of_train_reaches_the_reading(given_to, music):
+    command = ("train", music, "--out", "run", "--num-workers", "3")
+    assert given_to("keras_music.corpora.midi_folder", *command) == (
+        (music,),
+        {"num_workers": 3},
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "windows"),
+    [
+        ([], {"sequence_length": 32, "batch_size": 5}),
+        (["--sequence-length", "8"], {"sequence_length": 8, "batch_size": 5}),
+        (["--batch-size", "2"], {"sequence_length": 32, "batch_size": 2}),
+    ],
+)
+def test_evaluate_splits_and_cuts_as_the_run_did(given_to, monkeypatch, more, windows):
+    """With another seed, pieces of the training side would be judged as if they were unseen."""
+    tokenizer = km.tokenizers.CharTokenizer("text 0123456789")
+    corpus = km.corpora.Corpus([f"text {number}" for number in range(30)])
+    sides = corpus.split(seed=3)
+    assert sides[2].names != corpus.split(seed=0)[2].names
+    config = {
+        "arguments": {"seed": 3, "sequence_length": 32, "batch_size": 5},
+        "data": {"train": describe(sides[0], tokenizer)},
+    }
+    model = types.SimpleNamespace(model="the network", tokenizer=tokenizer)
+    monkeypatch.setattr("keras_music.cli.training.open_model", lambda path: (model, config))
+    monkeypatch.setattr("keras_music.cli.training.open_corpus", lambda path: corpus)
+    for name, side in zip(("train", "valid", "test", None), [*sides, sides[2]], strict=True):
+        (network, ours, train, held_out), named = given_to(
+            "keras_music.evaluation.ladder",
+            *("evaluate", "run", "texts", *more, *(["--side", name] if name else [])),
+        )
+        assert (network, ours, named) == ("the network", tokenizer, windows)
+        assert (train.names, held_out.names) == (sides[0].names, side.names)
+
+
+def test_shards_bring_their_tokenizer(given_to, tmp_path):
+    """The tutorial's next line after `ingest`, in which no tokenizer is named."""
+    tokenizer = km.tokenizers.NoteTokenizer(velocity_bins=0)
+    folder = shard_files.write(tmp_path / "shards", {"train": [[("a", [1, 5, 2])]]}, tokenizer)
+    (shards, _), named = given_to("keras_music.training.train", "train", folder, "--out", "run")
+    assert (len(shards.train), named["tokenizer"]) == (1, tokenizer)
+
+
+def test_a_text_of_windows_is_the_text(given_to, tmp_path):
+    """Neither the mark that its editor puts before a text nor its line ends are letters."""
+    (tmp_path / "play.txt").write_bytes(b"\xef\xbb\xbfTo be,\r\nor not.\r\n")
+    (corpus, _), named = given_to(
+        "keras_music.training.train", "train", tmp_path / "play.txt", "--out", "run"
+    )
+    assert list(corpus) == ["To be,\nor not.\n"]
+    assert named["tokenizer"] == km.tokenizers.CharTokenizer("To be,\nor not.\n")
+
+
+def test_copies_are_told(run, tmp_path):
+    for name in ("a.mid", "b.mid", "c.mid"):
+        km.write_midi(melody(name == "c.mid"), tmp_path / "music" / name)
+    command = ["ingest", tmp_path / "music", "--out", tmp_path / "shards", "--fractions", 1, 0, 0]
+    code, out, _ = run(*command)
+    assert code == 0
+    assert out.startswith("kept      3, 1 of them the same music as another\n")
+    assert json.loads(run(*command, "--json")[1])["copies"] == 1
+
+
+def test_play_has_the_sample_rate_that_was_asked_for(run, tmp_path):
+    path = km.write_midi(melody(0), tmp_path / "a.mid")
+    assert run("play", path, "--sample-rate", "8000")[0] == 0
+    with wave.open(str(tmp_path / "a.wav")) as sound:
+        assert sound.getframerate() == 8000

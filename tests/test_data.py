@@ -84,6 +84,14 @@ def test_shuffle_is_seeded_and_new_each_epoch():
     assert max(starts) > 49
 
 
+def test_thousands_of_windows_are_shuffled_as_one():
+    """With a short buffer the first batches of each epoch would be of the first pieces."""
+    pieces = [[1, 3 + i] for i in range(5000)]
+    targets = next(iter(make_dataset(pieces, Ids(), 1, 100, seed=0)))[1].numpy().ravel()
+    assert targets.min() < 500 and targets.max() > 4500
+    assert 2000 < targets.mean() < 3000
+
+
 def test_without_a_seed_nothing_moves():
     dataset = make_dataset([[1, 10 + i] for i in range(50)], Ids(), 1, 50)
     assert next(iter(dataset))[1].numpy().ravel().tolist() == list(range(10, 60))
@@ -325,3 +333,26 @@ def test_ids_in_shards_are_not_taken_on_trust(tmp_path):
     side = in_shards(tmp_path, [[1, 5, 2], [1, 29, 2]])
     with pytest.raises(tf.errors.InvalidArgumentError, match="must hold ids from 0 to 28"):
         list(make_dataset(side, LETTERS, 4, 4))
+
+
+def test_a_negative_id_in_a_shard_is_refused(tmp_path):
+    """No embedding has a row of such a number, either."""
+    side = in_shards(tmp_path, [[1, 5, 2], [1, -1, 2]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must hold ids from 0 to 28"):
+        list(make_dataset(side, LETTERS, 4, 4))
+
+
+@pytest.mark.parametrize(("sequence_length", "buffer"), [(8, 10), (16, 5), (1, 80), (400, 1)])
+def test_the_buffer_of_shards_is_a_number_of_bytes(tmp_path, monkeypatch, sequence_length, buffer):
+    """Windows of a thousand ids need a thousand times the memory of windows of one."""
+    monkeypatch.setattr(data, "BUFFER_BYTES", 4 * 80)  # 80 ids of four bytes each
+    sizes, shuffle = [], tf.data.Dataset.shuffle
+
+    def watched(dataset, size, **arguments):
+        sizes.append(size)
+        return shuffle(dataset, size, **arguments)
+
+    monkeypatch.setattr(tf.data.Dataset, "shuffle", watched)
+    side = in_shards(tmp_path, [[1, *[5] * 200, 2]] * 20)
+    make_dataset(side, LETTERS, sequence_length, 4, seed=0)
+    assert sizes == [buffer]

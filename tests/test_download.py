@@ -258,3 +258,70 @@ def test_killed_ten_times(server, path):
     subprocess.run(command, check=True, capture_output=True)
     assert path.read_bytes() == CONTENT
     assert ranges(server)[-1].startswith("bytes="), "nothing was kept of ten attempts"
+
+
+def test_killed_between_the_part_and_its_mark(server, path, monkeypatch):
+    """The bytes of the old file must be gone before the mark of the new one is there."""
+    server.content, server.plans = CONTENT[::-1], [{"cut": 7000}, *[{"status": 503}] * 5]
+    with pytest.raises(ConnectionError):
+        fetch(server, path)
+    server.content, server.mark = CONTENT, '"second"'
+    server.plans.clear()
+    sizes, write_mark = [], module._write_mark
+
+    def watched(response, mark):
+        sizes.append((path.parent / "file.zip.part").stat().st_size)
+        write_mark(response, mark)
+
+    monkeypatch.setattr(module, "_write_mark", watched)
+    fetch(server, path)
+    assert sizes == [0]
+
+
+def test_a_weak_mark_is_not_shown_to_the_server(server, path):
+    """RFC 9110, 13.1.5: it must not match, so that such a download would never go on."""
+    server.mark = 'W/"weak"'
+    server.plans = [{"cut": 7000}]
+    fetch(server, path)
+    assert path.read_bytes() == CONTENT
+    assert [asked.get("If-Range") for asked in server.asked] == [None, None]
+
+
+def test_nobody_else_gets_the_lock_meanwhile(server, path, monkeypatch):
+    """Two processes that both write the part would each spoil what the other wrote."""
+    complete, refused = module._complete, []
+
+    def watched(*arguments):
+        with open(path.parent / "file.zip.lock", "wb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                refused.append(True)
+        complete(*arguments)
+
+    monkeypatch.setattr(module, "_complete", watched)
+    fetch(server, path)
+    assert refused == [True]
+
+
+def test_a_mark_goes_with_its_file(server, path):
+    """The new file has no mark: that of the old one would make the server send all, each time."""
+    server.content, server.plans = CONTENT[::-1], [{"cut": 7000}, *[{"status": 503}] * 5]
+    with pytest.raises(ConnectionError):
+        fetch(server, path)
+    server.content, server.mark, server.plans = CONTENT, "", [{"cut": 9000}]
+    fetch(server, path)
+    assert path.read_bytes() == CONTENT
+    assert ranges(server)[-2:] == ["bytes=7000-", "bytes=9000-"]
+    assert "If-Range" not in server.asked[-1]
+
+
+def test_the_waits_get_longer(server, path, monkeypatch):
+    """A second after an attempt that brought something, then ever more: servers need a rest."""
+    waits = []
+    monkeypatch.setattr(module, "WAIT_SECONDS", (1, 2, 4, 8))
+    monkeypatch.setattr(module.time, "sleep", waits.append)
+    server.plans = [{"cut": 7000}, *[{"status": 503}] * 4]
+    with pytest.raises(ConnectionError):
+        fetch(server, path)
+    assert [wait for wait in waits if wait] == [1, 2, 4, 8]  # the server of this test waits, too

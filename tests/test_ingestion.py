@@ -330,6 +330,39 @@ def test_until_the_end_nothing_is_opened(midis, tmp_path, monkeypatch):
         open_shards(tmp_path / "out")
 
 
+def test_a_finished_folder_that_is_done_anew_is_not_opened_meanwhile(
+    own_midis, tmp_path, monkeypatch
+):
+    """Its manifest is of shards that are about to be others."""
+    run(own_midis, tmp_path / "out")
+    km.write_midi(melody(99), own_midis / "été" / "010.mid")
+    with monkeypatch.context() as patch:
+        patch.setattr(ingestion, "_write_part", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(own_midis, tmp_path / "out")
+    with pytest.raises(ValueError, match="no manifest.json: .*not finished. Run ingest again"):
+        open_shards(tmp_path / "out")
+
+
+def test_a_report_that_was_deleted_is_written_again(midis, tmp_path):
+    before = contents(run(midis, tmp_path / "out").folder)
+    (tmp_path / "out" / "report.csv").unlink()
+    run(midis, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_what_a_killed_run_had_begun_to_write_is_removed(midis, tmp_path):
+    """And nothing else: other hidden files are somebody's."""
+    before = contents(run(midis, tmp_path / "out").folder)
+    for name in (
+        *(".train-00001.tfrecord.x1_y", "parts/.00001.jsonl.x1_y", "parts/.settings.json.x1_y"),
+        *(".manifest.json.x1_y", ".report.csv.unfinished", ".tokenizer.json.x1_y", ".DS_Store"),
+    ):
+        (tmp_path / "out" / name).write_bytes(b"half")
+    run(midis, tmp_path / "out")
+    assert contents(tmp_path / "out") == before | {".DS_Store": b"half"}
+
+
 # ---- What stands in the way ----------------------------------------------------------------------
 
 
@@ -342,6 +375,8 @@ def test_another_run_in_the_same_folder(midis, tmp_path):
         ingest(midis, RemiTokenizer(), tmp_path / "out", files_per_shard=4)
     with pytest.raises(ValueError, match="begun with {'split': .*'seed': 0.* and not .*'seed': 1"):
         run(midis, tmp_path / "out", seed=1)
+    with pytest.raises(ValueError, match="begun with {'files_per_shard': 4} and not with .*: 5}"):
+        run(midis, tmp_path / "out", files_per_shard=5)
     with pytest.raises(ValueError, match="'source': '.*a b'}. Give another folder, or delete this"):
         run(midis / "a b", tmp_path / "out")
     assert contents(tmp_path / "out") == before

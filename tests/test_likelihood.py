@@ -21,6 +21,12 @@ def test_unigram_counts_targets_and_adds_one():
     assert unigram(_rows(train), _rows(held_out), 5) == pytest.approx(expected)
 
 
+def test_unigram_counts_repeats_as_well():
+    """Of the targets 3, 3, 2 the second 3 is one like any other."""
+    expected = -(2 * np.log(3 / 8) + np.log(1 / 8)) / 3
+    assert unigram(_rows([[1, 3, 3, 4]]), _rows([[1, 3, 3, 2]]), 5) == pytest.approx(expected)
+
+
 def test_repeat_last():
     """Training repeats once in 3: rate (1 + 1) / (3 + 2). Held out: one repeat, one change."""
     train, held_out = [[1, 3, 3, 4]], [[3, 3, 4]]
@@ -100,6 +106,31 @@ def test_the_ladder_of_an_untrained_model():
     assert list(losses.index) == ["uniform", "unigram", "repeat the last token", "model"]
     assert losses["model"] == pytest.approx(np.log(12), rel=0.05)
     assert losses["unigram"] < losses["uniform"]
+
+
+def test_the_ladder_learns_from_the_one_and_is_asked_about_the_other():
+    """A predictor that has counted the held-out corpus would look better than any network."""
+    tokenizer = km.tokenizers.CharTokenizer("abc")
+    keras.utils.set_random_seed(0)
+    model = km.build_model(6, units=4, embedding_dim=3)
+    model.set_weights([4 * weights for weights in model.get_weights()])  # far from uniform
+    train, held_out = ["aaaab", "ab"], ["cbbcbbcba"]
+    losses = ladder(model, tokenizer, train, held_out, sequence_length=4, batch_size=2)
+    rows = [[tokenizer.encode(text) for text in texts] for texts in (train, held_out)]
+    windows = km.make_dataset(held_out, tokenizer, sequence_length=4)
+    assert losses.to_dict() == pytest.approx(
+        {
+            "uniform": np.log(6),
+            "unigram": unigram(*rows, 6),
+            "repeat the last token": repeat_last(*rows, 6),
+            "model": model_loss(model, windows),
+        },
+        rel=1e-6,
+    )
+    assert losses["unigram"] > losses["uniform"]  # what it knows of "a" is of no use
+    assert losses["model"] != pytest.approx(
+        model_loss(model, km.make_dataset(held_out, tokenizer)), rel=1e-3
+    )
 
 
 def _rows(rows):

@@ -220,3 +220,37 @@ def test_a_path_that_leads_nowhere(tmp_path):
         maestro(tmp_path / "text.zip")
     with pytest.raises(FileNotFoundError, match="There is no file or folder .*nothing"):
         maestro(tmp_path / "nothing")
+
+
+def test_num_workers_reach_the_reading(archive, monkeypatch):
+    """On a machine that is shared, one process was asked for."""
+    asked, read = [], module.midi_folder
+
+    def watched(path, *, num_workers, **more):
+        asked.append(num_workers)
+        return read(path, num_workers=num_workers, **more)
+
+    monkeypatch.setattr(module, "midi_folder", watched)
+    check(maestro(archive, num_workers=1))
+    assert asked == [1]
+
+
+def test_what_a_macintosh_and_a_spreadsheet_add(tmp_path):
+    """A note on each file, here before the table itself; a mark at the table's beginning."""
+    content = {"__MACOSX/maestro-v3.0.0/._maestro-v3.0.0.csv": b"\0\5\26\7"} | files()
+    content["maestro-v3.0.0/maestro-v3.0.0.csv"] = b"\xef\xbb\xbf" + table()
+    (tmp_path / "packed again.zip").write_bytes(zipped(content))
+    check(maestro(tmp_path / "packed again.zip"))
+
+
+def test_what_was_read_of_a_file_stays_in_its_row(folder):
+    """Behind a file that is left out, each row would tell of the file before it."""
+    root = folder / "maestro-v3.0.0"
+    notes = performance(9).notes.assign(program=40)
+    (root / "2003").mkdir()
+    (root / "2003" / "mine.mid").write_bytes(midi_bytes(Piece(notes)))
+    report = maestro(folder).report.set_index("name")
+    assert report["programs"].to_dict() == {
+        **{f"{stem}.midi": "0" for *_, stem in ROWS},
+        "2003/mine.mid": "40",
+    }

@@ -1033,3 +1033,31 @@ def test_arrays_given_to_a_piece_stay_the_givers():
     piece = Piece({"pitch": pitch, "start": np.zeros(2), "end": np.ones(2)})
     pitch[0] = 0
     assert piece.columns("notes")["pitch"].tolist() == [60, 62]
+
+
+def test_before_its_first_tempo_a_file_has_120():
+    """A quarter at 120, then one at 60: the tempo that comes later is not that of the beginning."""
+    notes = "00 90 3C 40  60 80 3C 40  00 90 3E 40  60 80 3E 40"
+    piece = read_midi(smf("60 FF 51 03 0F 42 40", notes))
+    assert rows(piece.tempos) == [(0.0, 120.0), (0.5, 60.0)]
+    assert rows(piece.notes, "start", "end") == [(0.0, 0.5), (0.5, 1.5)]
+
+
+def test_pedals_are_in_order_of_time():
+    """Then of the track and the end, whatever the order in which they were given."""
+    spans = [(2.0, 3.0, 0), (0.5, 4.0, 1), (0.5, 2.0, 1), (0.5, 9.0, 0)]
+    pedals = [{"start": start, "end": end, "track": track} for start, end, track in spans]
+    assert rows(Piece([], pedals=pedals).pedals) == sorted(spans, key=lambda s: (s[0], s[2], s[1]))
+
+
+def test_the_temporary_file_is_beside_the_one_it_becomes(tmp_path, monkeypatch):
+    """From another disk (/tmp often is one) a file cannot be renamed into its place."""
+    renamed, replace = [], os.replace
+
+    def watched(source, target):
+        renamed.append(pathlib.Path(source).parent)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    write_atomically(tmp_path / "new" / "a.bin", b"a")
+    assert renamed == [tmp_path / "new"]

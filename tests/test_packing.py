@@ -80,3 +80,15 @@ def test_other_bytes_are_refused_or_are_a_piece(data, length):
             unpack_piece(candidate)
         except ValueError as error:
             assert str(error).startswith("`data` must come from `pack_piece`")
+
+
+def test_every_time_and_tempo_keeps_all_its_bits():
+    """A third has no end in any binary format: with fewer bits it would be another number."""
+    third = 1 / 3
+    piece = Piece(
+        [{"pitch": 60, "start": third, "end": 2 * third}],
+        tempos=[{"time": 0.0, "tempo_bpm": 100 * third}, {"time": third, "tempo_bpm": 60.0}],
+        time_signatures=[{"time": third, "numerator": 3, "denominator": 4}],
+        pedals=[{"start": third, "end": 2 * third, "track": 2**31}],
+    )
+    assert_same(unpack_piece(pack_piece(piece)), piece)

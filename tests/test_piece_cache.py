@@ -155,6 +155,20 @@ class TestDamage:
         whole = path.read_bytes()
         self.damage_and_look(path, whole[:4096] + b"\xff" * (len(whole) - 4096))
 
+    def test_what_another_process_began_anew_is_left_alone(self, own_cache):
+        """Of two that meet one damaged database, the slower one must not put the new one aside."""
+        fill(b"old")
+        path = only_file(own_cache)
+        error = sqlite3.DatabaseError("file is not a database")
+        error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+        with pytest.warns(UserWarning, match="is damaged .* put aside"), PieceCache() as slow:
+            os.replace(path, f"{path}.damaged")
+            fill(b"new")
+            with slow._guard("read"):
+                raise error
+            assert slow.get(HASHES[0]) == b"new"
+        assert content(1) == [b"new"]
+
     def test_an_empty_file_is_a_new_database(self, own_cache):
         fill(b"answer")
         only_file(own_cache).write_bytes(b"")

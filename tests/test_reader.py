@@ -96,6 +96,30 @@ class TestTraps:
         assert read_entry("a", data)[0]["kept"]
 
 
+class TestWhatTheNotesSay:
+    @pytest.mark.parametrize(
+        ("tempos", "duration", "longest"),
+        [
+            ([(0, 60), (1, 120), (18, 60)], 20, 120.0),  # 60 twice, for 3 s; 120 once, for 17 s
+            ([(0, 60), (10, 90), (100, 120)], 4, 60.0),  # the others begin when all is over
+            ([(0, 60), (1, 120), (2, 60), (3, 120), (3.5, 60)], 5, 60.0),  # 3.5 s in three parts
+        ],
+    )
+    def test_the_tempo_is_the_one_in_force_longest(self, tempos, duration, longest):
+        """Not the one that is written most often, and none after the last note."""
+        piece = Piece(
+            [{"pitch": 60, "start": 0.0, "end": duration}],
+            tempos=[{"time": time, "tempo_bpm": tempo_bpm} for time, tempo_bpm in tempos],
+        )
+        assert read_entry("a.mid", midi_bytes(piece))[0]["tempo_bpm"] == longest
+
+    def test_below_a_long_note_there_is_no_silence(self):
+        """An organ point: the short note above it ends first, and is not what is heard last."""
+        starts, ends = [0.0, 0.0, 190.0], [200.0, 1.0, 191.0]
+        piece = Piece({"pitch": [36, 60, 60], "start": starts, "end": ends})
+        assert read_entry("a.mid", midi_bytes(piece))[0]["warnings"] == "a very long note (3 min)"
+
+
 class TestHashes:
     def test_bytes_hash_is_blake2b(self):
         assert bytes_hash(b"") == "cae66941d9efbd404e4d88758ea67670"
@@ -111,6 +135,15 @@ class TestHashes:
         assert music_digest(piece) == music_digest(piece.transpose(5)) == music_digest(slower)
         assert music_digest(piece) != music_digest(other)
         assert music_digest(piece) == "8bdfd4c618a3283cfaf3b049d855be48"  # on every machine
+
+    def test_every_note_of_a_long_piece_counts(self):
+        """80 notes, of which the first or the last differs: other music."""
+        pitch, start = np.tile([60, 64, 67, 62, 65], 16), np.arange(80) * 0.5
+        digests = [
+            music_digest(Piece({"pitch": pitches, "start": start, "end": start + 0.5}))
+            for pitches in (pitch, np.append(61, pitch[1:]), np.append(pitch[:-1], 61))
+        ]
+        assert len(set(digests)) == 3
 
     def test_equal_digests_are_what_split_calls_the_same(self):
         pieces = [read_entry(name, data)[1] for name, (data, _) in KEPT.items()]

@@ -173,6 +173,7 @@ def test_errors_for_people(folder):
     [
         lambda m: json.dumps(m | {"shards": 5}),
         lambda m: json.dumps(m | {"shards": [{}]}),
+        lambda m: json.dumps(m | {"shards": [m["shards"][0] | {"file": "..\\x.tfrecord"}]}),
         lambda m: json.dumps(m | {"shards": [m["shards"][0] | {"file": "../x.tfrecord"}]}),
         lambda m: json.dumps(m | {"shards": [m["shards"][0] | {"ids": [[1]]}]}),
         lambda m: json.dumps(m | {"shards": [m["shards"][0] | {"ids": [1]}]}),
@@ -236,3 +237,14 @@ def test_the_tokenizer_must_be_the_one_of_the_shards(folder):
         side.check(km.tokenizers.RemiTokenizer())
     with pytest.raises(ValueError, match="Received: a Ids. Give"):
         side.check(type("Ids", (), {"encode": None})())
+
+
+def test_a_shard_of_many_blocks_is_checked_as_a_whole(folder, monkeypatch):
+    """A shard is read 16 MB at a time; a fault in the first of them is a fault, too."""
+    monkeypatch.setattr(records, "CHECKED_BYTES", 32)
+    row, path = records.open_shards(folder).manifest["shards"][0], folder / "train-00000.tfrecord"
+    content = path.read_bytes()
+    assert len(content) > 3 * 32
+    assert records.is_whole(path, row)
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    assert not records.is_whole(path, row)

@@ -73,6 +73,23 @@ class TestSummary:
         assert numbers(report[:0])["files", "kept"] == 0
         assert numbers(Report())["files", "kept"] == 0
 
+    def test_what_was_left_out_is_no_music(self):
+        """Ten hours that cannot be learned from are not hours of the corpus; nor its warnings."""
+        rows = [
+            {"name": "a", "notes": 9, "seconds": 3600.0, "warnings": "zero-length notes (1)"},
+            {"name": "b", "notes": 5, "seconds": 36000.0, "warnings": "zero-length notes (2)"},
+        ]
+        found = numbers(Report([DEFAULTS | rows[0], DEFAULTS | rows[1] | {"kept": False}]))
+        assert (found["music", "notes"], found["music", "hours"]) == (9, 1.0)
+        assert found["warnings", "zero-length notes"] == 1
+
+    def test_rare_programs_are_counted_by_file(self):
+        """Ten programs in two files each have names; one file has both of the other two."""
+        common = " ".join(map(str, range(10)))
+        rows = [{"name": "a", "programs": f"{common} 90 91"}, {"name": "b", "programs": common}]
+        found = Report([DEFAULTS | row for row in rows]).summary()["number"]["programs"]
+        assert found.to_dict() == dict.fromkeys(map(str, range(10)), 2) | {"2 others": 1}
+
     def test_of_texts(self):
         corpus = Corpus(["do re mi", "fa", "fa"], dropped=[{"name": "x", "reason": "it is a joke"}])
         assert numbers(corpus.report) == {

@@ -17,6 +17,10 @@ from keras_music.midi.running_status import with_status
         ("00 90 3C 40  00 F0 02 7E F7  60 3C 00", "00 90 3C 40  00 F0 02 7E F7  60 90 3C 00"),
         ("00 90 3C 40  00 F7 02 7E F7  60 3C 00", "00 90 3C 40  00 F7 02 7E F7  60 90 3C 00"),
         ("00 C1 05  00 F0 02 7E F7  81 00 06", "00 C1 05  00 F0 02 7E F7  81 00 C1 06"),
+        (  # pressure on the whole channel has one byte, on one key two
+            "00 D0 40  00 F0 02 7E F7  60 41  00 F0 02 7E F7  60 42",
+            "00 D0 40  00 F0 02 7E F7  60 D0 41  00 F0 02 7E F7  60 D0 42",
+        ),
         (  # twice, with a text between; what follows the mended message runs on as it did
             "00 90 3C 40  00 F0 01 F7  00 FF 01 01 61  10 3C 00  10 3E 40  00 F0 01 F7  10 3E 00",
             "00 90 3C 40  00 F0 01 F7  00 FF 01 01 61  10 90 3C 00  10 3E 40  00 F0 01 F7"

@@ -143,6 +143,13 @@ class TestMelSpectrogram:
         assert decibels[5].max() - decibels[60].max() == pytest.approx(60, abs=0.1)
         assert decibels.max() - decibels.min() == pytest.approx(80, abs=1e-4)
 
+    def test_top_db_counts_from_the_loudest(self):
+        """Not from 0 dB: a wave that is louder has the same picture, at other numbers."""
+        for amplitude in (0.001, 0.1, 10.0):
+            wave = sine(440, amplitude=amplitude)
+            decibels = mel_spectrogram(wave, top_db=20, engine="tf.signal")
+            assert decibels.min() == pytest.approx(decibels.max() - 20, abs=1e-4)
+
     def test_silence_is_0_and_in_decibels_minus_100(self):
         assert not mel_spectrogram(np.zeros(10000)).any()
         assert np.allclose(mel_spectrogram(np.zeros(10000), top_db=80), -100)

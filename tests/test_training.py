@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -19,6 +20,7 @@ from small_runs import MUSIC_TOKENIZER, TOKENIZER, pieces, small_train, texts
 import keras_music as km
 from keras_music.training import Run, checkpoint, load_run
 from keras_music.training.callbacks import WholeEpoch
+from keras_music.training.card import finish
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -507,6 +509,54 @@ def test_a_tokenizer_without_start_writes_no_samples(tmp_path):
     assert not (tmp_path / "run" / "samples").exists()
 
 
+def test_what_is_asked_of_the_pipeline_and_of_the_samples(tmp_path, monkeypatch):
+    """The seed draws the split and the order; only training is shuffled and augmented.
+
+    Without validation in batches of the same size, a large batch size would fill the memory.
+    """
+    made, sampled, make_dataset = [], [], km.make_dataset
+
+    def watched(corpus, tokenizer, **arguments):
+        made.append((corpus.names, arguments))
+        return make_dataset(corpus, tokenizer, **arguments)
+
+    def generate(self, num_tokens):
+        sampled.append(num_tokens)
+        return "abc"
+
+    def augment(tokenizer, ids, seed):
+        return ids
+
+    monkeypatch.setattr("keras_music.training.trainer.make_dataset", watched)
+    monkeypatch.setattr("keras_music.training.callbacks.OneStep.generate", generate)
+    corpus = km.corpora.Corpus(texts())
+    small_train(tmp_path, corpus, seed=5, epochs=2, augment=augment, sample_tokens=7)
+    train, valid, _ = corpus.split(seed=5)
+    assert train.names != corpus.split(seed=0)[0].names
+    sizes = {"sequence_length": 16, "batch_size": 8}
+    assert made == [(train.names, sizes | {"seed": 5, "augment": augment}), (valid.names, sizes)]
+    assert sampled == [7, 7]
+
+
+def test_the_losses_of_the_history_are_nats_a_token(tmp_path):
+    """Of tokens alone: 2 to 60 of them in windows of 64 are padding for the most part."""
+    run = small_train(tmp_path, epochs=1, sequence_length=64)
+    valid = km.corpora.Corpus(texts()).split()[1]
+    loss = km.evaluation.model_loss(run.model, km.make_dataset(valid, TOKENIZER, 64, 8))
+    assert run.history["val_loss"].tolist() == [pytest.approx(loss, rel=1e-5)]
+
+
+def test_the_card_adds_up_the_seconds_of_all_epochs(tmp_path):
+    rows = [
+        {"epoch": epoch, "loss": 2.0, "val_loss": loss, "seconds": seconds}
+        for epoch, loss, seconds in ((1, 2.5, 10.4), (2, 1.5, 20.4), (3, 3.5, 0.4))
+    ]
+    config = {"arguments": {}, "data": {}, "tokenizer": {"kind": "Ids"}, "versions": {}}
+    finish(tmp_path, config, TOKENIZER, dict.fromkeys(("train", "valid", "test")), rows, "again")
+    card = json.loads((tmp_path / "model_card.json").read_text())
+    assert (card["seconds of training"], card["best epoch"], card["epochs"]) == (31, 2, 3)
+
+
 # ---- Checkpoints ---------------------------------------------------------------------------------
 
 
@@ -522,6 +572,33 @@ def test_a_checkpoint_is_arrays_and_json(tmp_path):
     assert [other.numpy().tolist() for other in others] == [[1.5, 2.5], 7]
     with pytest.raises(ValueError, match=r"must have arrays of the shapes \[\(2,\)\]"):
         checkpoint.restore(content, others[:1])
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """Else a power cut leaves an empty file under the name of the newest checkpoint."""
+    events, fsync, replace = [], os.fsync, os.replace
+
+    def watched_fsync(handle):
+        events.append(("fsync", os.fstat(handle).st_ino))
+        fsync(handle)
+
+    def watched_replace(source, target):
+        events.append(("replace", os.stat(source).st_ino))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    checkpoint.save(tmp_path, 1, [keras.Variable([1.5])], {})
+    inode = (tmp_path / "epoch_001.npz").stat().st_ino
+    assert events == [("fsync", inode), ("replace", inode)]
+
+
+def test_a_thousand_comes_after_nine_hundred_and_ninety_nine(tmp_path):
+    """By name it comes before, and would be removed as the oldest as soon as it is written."""
+    for epoch in (998, 999, 1000):
+        checkpoint.save(tmp_path, epoch, [keras.Variable([1.0])], {"epoch": epoch})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["epoch_1000.npz", "epoch_999.npz"]
+    assert checkpoint.newest(tmp_path)[0] == {"epoch": 1000}
 
 
 def test_no_checkpoint_yet(tmp_path):

@@ -4,6 +4,7 @@ import itertools
 import os
 import pathlib
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -332,3 +333,33 @@ class TestTheEnd:
 
 def test_lost_can_be_compared_and_sent():
     assert pickle.loads(pickle.dumps(Lost("why"))) == Lost("why") != Lost("else")
+
+
+class TestSurroundings:
+    def test_a_pause_between_items_costs_nothing(self, monkeypatch):
+        """A slow disk: the clock runs while an item is worked on, and not while there is none."""
+        started, start = [], Workers._start
+        monkeypatch.setattr(Workers, "_start", lambda self: started.append(1) or start(self))
+
+        def items():
+            for number in (0.0, 1.0, 4.0):
+                yield number
+                time.sleep(1.0)
+
+        with Workers("math:sqrt", num_workers=1, seconds_per_item=0.5) as workers:
+            assert list(workers.map(items())) == [0.0, 1.0, 2.0]
+        assert len(started) == 1
+
+    def test_who_crashes_leaves_no_core_behind(self):
+        """A thousand damaged files would fill a disk with copies of the worker's memory."""
+        with Workers("resource:getrlimit", num_workers=1) as workers:
+            ((soft, _),) = workers.map([resource.RLIMIT_CORE])
+        assert soft == 0
+
+    @pytest.mark.parametrize(("given", "found"), [(None, "1"), ("3", "3")])
+    def test_one_core_each_unless_the_user_says_otherwise(self, monkeypatch, given, found):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if given:
+            monkeypatch.setenv("OMP_NUM_THREADS", given)
+        with Workers("os:getenv", num_workers=1) as workers:
+            assert list(workers.map(["OMP_NUM_THREADS"])) == [found]
