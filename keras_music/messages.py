@@ -1,4 +1,4 @@
-"""Messages of Protocol Buffers from a table of their fields, without a compiler and without clashes.
+"""Messages of Protocol Buffers from a table of their fields: no compiler, and no clashes.
 
 A message is a list of (field number, value). Text, bytes and messages are written as their length
 and their bytes; a map is one message {1: key, 2: value} an entry. So a table of names and numbers

@@ -136,9 +136,10 @@ def run_train(options):
     from keras_music.models import build_model
     from keras_music.training import train
 
-    # What is wrong with the options is said before hours of reading.
+    # What is wrong with the options is said before hours of reading, by a small network.
     tokenizer = make_tokenizer(options.tokenizer, options.set)
-    build_model(2, **{name: getattr(options, name) for name in NETWORK})
+    sizes = {name: min(getattr(options, name), 1) for name in ("embedding_dim", "units", "layers")}
+    build_model(2, **sizes, cell=options.cell, dropout=options.dropout)
     augment, verbose = _make_augmentation(options), _make_verbosity(options.verbose)
     corpus = open_corpus(options.path, options.num_workers)
     tokenizer = suit_tokenizer(tokenizer, options.tokenizer, corpus)
@@ -180,10 +181,9 @@ def _describe_run(run, files):
     )
 
 
-NETWORK = ("cell", "embedding_dim", "units", "layers", "dropout")
 TRAIN_ARGUMENTS = (
-    *NETWORK,
-    *("sequence_length", "batch_size", "epochs", "learning_rate", "seed", "sample_tokens"),
+    *("cell", "embedding_dim", "units", "layers", "dropout", "sequence_length", "batch_size"),
+    *("epochs", "learning_rate", "seed", "sample_tokens"),
 )
 
 
