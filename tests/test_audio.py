@@ -319,12 +319,15 @@ class TestWriteWav:
     def test_the_bytes_of_a_file(self, tmp_path):
         path = audio.write_wav(np.array([1.0]), tmp_path / "x.wav", 8000)
         assert path.read_bytes() == (
-            b"RIFF" + bytes.fromhex("26000000") + b"WAVE"
+            b"RIFF" + bytes.fromhex("46000000") + b"WAVE"
             b"fmt "
             + bytes.fromhex("10000000 0100 0100 401f0000 803e0000 0200 1000")
             # 16 bytes, PCM, 1 channel, 8000 Hz, 16000 bytes a second, 2 a frame, 16 bits
             + b"data"
             + bytes.fromhex("02000000 ff7f")
+            + b"LIST"
+            + bytes.fromhex("18000000")  # who made it, behind the sound
+            + (b"INFOISFT" + bytes.fromhex("0c000000") + b"keras_music\0")
         )
 
     def test_a_piece_is_rendered(self, tmp_path):
@@ -484,7 +487,7 @@ class TestTooLongForANotebook:
         samples = np.zeros((3_800_000, 2), np.float32)
         with pytest.raises(ValueError, match="at most 15.6 minutes .* Received: 15.8 minutes"):
             audio.player(np.zeros(15_200_000, np.float32), 16000)
-        assert len(audio.player(samples, 16000).wav) == 4 * 3_800_000 + 44
+        assert len(audio.player(samples, 16000).wav) == 4 * 3_800_000 + 44 + 32
 
     def test_a_file(self, tmp_path, monkeypatch):
         path = audio.write_wav(np.zeros(96_000), tmp_path / "x.wav", 8000)

@@ -612,6 +612,10 @@ def test_play(run, tmp_path):
         f"picture   {tmp_path / 'my song.png'}\n"
     )
     assert (tmp_path / "my song.wav").read_bytes()[:4] == b"RIFF"
+    km.write_midi(melody(1), path)  # generated anew: its sound and picture are ours to replace
+    before = (tmp_path / "my song.wav").read_bytes()
+    assert run("play", path)[0] == 0
+    assert (tmp_path / "my song.wav").read_bytes() != before
     code, out, _ = run("play", path, "--wav", tmp_path / "a", "--png", tmp_path / "b", "--json")
     assert json.loads(out) == {
         **{"file": str(path), "notes": 40, "seconds": 9.95},

@@ -125,7 +125,13 @@ def _wav_bytes(wave, sample_rate):
         file.setsampwidth(2)
         file.setframerate(int(sample_rate))
         file.writeframes(np.rint(wave * 32767).astype("<i2").tobytes())
-    return buffer.getvalue()
+    # The name of the program that made it, as RIFF says it; the first size counts all that follows.
+    data = buffer.getvalue() + _chunk(b"LIST", b"INFO" + _chunk(b"ISFT", b"keras_music\0"))
+    return data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
+
+
+def _chunk(name, content):
+    return name + len(content).to_bytes(4, "little") + content
 
 
 def _read_sound(path):

@@ -167,7 +167,8 @@ def _free_paths(option, given, default, source=None, num=1):
       list of `num` paths; of None, where there is neither a name nor a default.
 
     Raises:
-      ValueError: it is a folder, or the source; or a file of that name exists, and nobody typed it.
+      ValueError: it is a folder, or the source; or a file of that name exists, nobody typed the
+        name, and the file is not ours.
     """
     if given is None and default is None:
         return [None] * num
@@ -180,11 +181,19 @@ def _free_paths(option, given, default, source=None, num=1):
     for path in filter(pathlib.Path.exists, paths):
         if source is not None and path.samefile(pathlib.Path(source).expanduser()):
             raise ValueError(f"{option} must be another file than {source}, which it is made from.")
-        if given is None:
+        if given is None and not _is_ours(path):
             raise ValueError(
                 f"{path} exists. Give another name with {option}, or the same to replace it."
             )
     return paths
+
+
+def _is_ours(path):
+    """Whether this package wrote a sound or picture: they say so, at the end or the beginning."""
+    with path.open("rb") as file:
+        beginning = file.read(200)
+        file.seek(max(path.stat().st_size - 50, 0))
+        return b"keras_music" in beginning + file.read()
 
 
 def _music_answer(written, paths, prompt):

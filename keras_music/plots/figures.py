@@ -53,5 +53,6 @@ def saved(figure, path=None):
 
 def _png_bytes(figure, dpi):
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
+    made_by = {"Software": "keras_music"}
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata=made_by)
     return buffer.getvalue()
