@@ -49,7 +49,7 @@ COMMANDS = re.findall(r"^```bash\n(.*?)^```", PAGES, re.MULTILINE | re.DOTALL)
 REQUESTS = re.findall(
     r"curl -s http://127\.0\.0\.1:8501(/\S+) -d '(.*?)'", "".join(COMMANDS), re.DOTALL
 )
-PIPES = [block for block in COMMANDS if "new.mid" in block]
+PIPES = [block for block in COMMANDS if "> new.mid" in block]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 import subprocess
 import sys
 import time
@@ -437,6 +438,14 @@ class TestCorpusOverview:
         ((left, number),) = bars[ORANGE].items()
         assert left > max(bars[BLUE]) and number == 1
         assert left <= 86400 < lengths.get_xlim()[1] < 2 * 86400
+
+    def test_lengths_that_are_all_about_equal_have_a_scale_too(self):
+        """There was one label, at the edge, and no length could be read."""
+        lengths = corpus_overview(Corpus(self.PIECES[:1] * 2)).axes[2]
+        texts = [label.get_text() for label in lengths.get_xticklabels()]
+        assert len(texts) == 2 and all(re.fullmatch(r"\d+ s", text) for text in texts)
+        edges = [int(text.split()[0]) for text in texts]
+        assert edges[0] < 30 <= edges[1]
 
     def test_tempos_in_steps_of_five(self):
         *_, tempos = corpus_overview(self.corpus()).axes

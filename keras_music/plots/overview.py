@@ -123,10 +123,22 @@ def _draw_lengths(axes, seconds, kept):
         is_free = not ticks or second >= room * max(ticks)
         if edges[0] <= second <= edges[-1] and is_free:
             ticks[second] = text
+    if len(ticks) < 2:  # few files, all about as long: one round number is no scale
+        ticks = {edge: _length_text(edge) for edge in (edges[0], edges[-1])}
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set_xticks([], minor=True)
     axes.set(xlim=(edges[0], edges[-1]), xlabel="length", ylabel="files")
     axes.yaxis.get_major_locator().set_params(integer=True)
+
+
+def _length_text(seconds):
+    """
+    >>> _length_text(12.6), _length_text(158.5), _length_text(6310.0)
+    ('13 s', '2.6 min', '1.8 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def _draw_tempos(axes, tempos_bpm):
