@@ -61,6 +61,12 @@ def only_parse(path):
     return [track.notes.numpy() for track in score.tracks]
 
 
+def for_each(read, paths):
+    """One file after the other; nothing is kept, as where many files are read."""
+    for path in paths:
+        read(path)
+
+
 def bach_files(folder):
     """All of Bach's works in music21, as MIDI files."""
     for piece in km.corpora.bach_chorales(parts=None):
@@ -88,15 +94,10 @@ def show_speed(paths, rounds):
         "performance": km.tokenizers.PerformanceTokenizer(),
         "remi": km.tokenizers.RemiTokenizer(),
     }
-    sides = {
-        "midi_to_notes": lambda: [midi_to_notes(path) for path in paths],
-        "read_midi": lambda: [km.read_midi(path) for path in paths],
-        "symusic alone": lambda: [only_parse(path) for path in paths],
-    }
+    reads = {"midi_to_notes": midi_to_notes, "read_midi": km.read_midi, "symusic alone": only_parse}
     for name, tokenizer in tokenizers.items():
-        sides[f"read + {name}"] = lambda encode=tokenizer.encode: [
-            encode(km.read_midi(path)) for path in paths
-        ]
+        reads[f"read + {name}"] = lambda path, encode=tokenizer.encode: encode(km.read_midi(path))
+    sides = {name: lambda read=read: for_each(read, paths) for name, read in reads.items()}
     seconds = in_turn(sides, rounds)
     print("                    files/s   times midi_to_notes")
     for name in ["midi_to_notes", *(f"read + {n}" for n in tokenizers), "read_midi"]:
