@@ -3,10 +3,14 @@
 import importlib.metadata
 import importlib.util
 import os
+import signal
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
+# A shell's background processes ignore Ctrl-C, and hand that down to all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # It needs an extra, without which it cannot even be imported to look for doctests.
 collect_ignore = [] if importlib.util.find_spec("apache_beam") else ["keras_music/beam.py"]

@@ -355,8 +355,17 @@ def test_what_a_killed_run_had_begun_to_write_is_removed(midis, tmp_path):
     """And nothing else: other hidden files are somebody's."""
     before = contents(run(midis, tmp_path / "out").folder)
     for name in (
-        *(".train-00001.tfrecord.x1_y", "parts/.00001.jsonl.x1_y", "parts/.settings.json.x1_y"),
-        *(".manifest.json.x1_y", ".report.csv.unfinished", ".tokenizer.json.x1_y", ".DS_Store"),
+        *(
+            ".train-00001.tfrecord.abcd1_yz",
+            "parts/.00001.jsonl.abcd1_yz",
+            "parts/.settings.json.abcd1_yz",
+        ),
+        *(
+            ".manifest.json.abcd1_yz",
+            ".report.csv.unfinished",
+            ".tokenizer.json.abcd1_yz",
+            ".DS_Store",
+        ),
     ):
         (tmp_path / "out" / name).write_bytes(b"half")
     run(midis, tmp_path / "out")
