@@ -365,7 +365,7 @@ km.explain.check(2, answer, 4 * 0x0927C0 / 1e6)
 
 # %%
 answer = ...  # your answer
-km.explain.check(3, answer, 200 * 0.2 * 0.8, tolerance=0.5)
+km.explain.check(3, answer, 200 * 0.2 * 0.8)
 
 # %% [markdown]
 # ## References
