@@ -171,6 +171,14 @@ class TestMishaps:
             os.kill(first, signal.SIGCONT)
             assert isinstance(next(results), int)
 
+    def test_an_item_that_computes_for_ever_is_tried_once(self, tmp_path):
+        """Only who waited may have been kept waiting; a second try of two seconds was in vain."""
+        started = time.monotonic()
+        lost, result = work("compute_for_ever", [str(tmp_path / "a"), ""], num_workers=1)
+        assert lost == Lost("it took longer than 2 s") and result == "nothing"
+        assert (tmp_path / "a").read_text() == "tried"
+        assert time.monotonic() - started > 1.5
+
     def test_an_item_that_cannot_be_sent_is_an_error(self):
         with pytest.raises(TypeError, match="cannot pickle"):
             work("double", [threading.Lock()], num_workers=1)

@@ -54,6 +54,15 @@ def die_once(path):
     return "done at the second try"
 
 
+def compute_for_ever(path):
+    """Leaves a word for each time that it was begun."""
+    if not path:
+        return "nothing"
+    with open(path, "a") as file:
+        file.write("tried")
+    endless()
+
+
 MISHAPS = {
     "exit 3": lambda: os._exit(3),
     "exit 0": lambda: os._exit(0),

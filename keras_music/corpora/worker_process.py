@@ -2,16 +2,22 @@
 
 It asks for a *frame*, eight bytes that say how long a message is and the message, finds a batch of
 items in it, and answers each item with a frame of its own, so that the parent knows at any moment
-which item is in hand. Before each item it winds up a watchdog that ends this process if the item
-takes too long. The watchdog cannot use Python, for it may be Python's lock that is stuck; all that
-`faulthandler` can do is to write a text and leave. The text goes down the pipe, and its first eight
-bytes, "Timeout ", read as the length of a frame would be a message of six million terabytes.
+which item is in hand. Before each item it winds up two clocks that end this process. Neither can
+use Python, for it may be Python's lock that is stuck.
+
+- One counts how long the processor has worked on the item. When it runs out, the system ends the
+  process with the signal SIGPROF: the item is to blame, nobody else.
+- One is the clock on the wall, for an item that only waits. It goes on while the machine is busy
+  with something else, or stopped with Ctrl-Z. All that `faulthandler` can do is to write a text and
+  leave; the text goes down the pipe, and its first eight bytes, "Timeout ", read as the length of a
+  frame would be a message of six million terabytes.
 
 Conventions: `workers` describes the whole; times are in seconds.
 
 What this file does not do: it chooses no items and starts no process.
 
-References: faulthandler, https://docs.python.org/3/library/faulthandler.html; setrlimit(2).
+References: faulthandler, https://docs.python.org/3/library/faulthandler.html; setitimer(2),
+setrlimit(2). Windows has the clock on the wall only.
 """
 
 from __future__ import annotations
@@ -22,12 +28,14 @@ import faulthandler
 import importlib
 import os
 import pickle
+import signal
 import struct
 import threading
 import time
 
 FRAME = struct.Struct(">Q")
 LONGEST_FRAME = 2**48  # bytes; more can only be the watchdog's text, taken for a length
+BUSY_SHARE = 0.9  # of the time on the wall: of an item that computes, this clock runs out first
 WORKER_BYTES = 2**32  # of memory that a worker may ask for, where the system can limit it
 
 
@@ -57,6 +65,8 @@ def serve():
             write_frame(outbox, sentence(error).encode())
             return
         _limit_resources()
+        if hasattr(signal, "SIGPROF"):
+            signal.signal(signal.SIGPROF, signal.SIG_DFL)
         threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True).start()
         os.dup2(nowhere, 2)
         write_frame(outbox, b"")
@@ -67,18 +77,23 @@ def serve():
 
 
 def _answer(function, arguments, payload, seconds, outbox):
-    """The pickled result for a pickled item, or a pickled `Lost`; or the end of this process.
-
-    The watchdog writes its text to the parent: no frame begins so, and the parent knows.
-    """
+    """The pickled result for a pickled item, or a pickled `Lost`; or the end of this process."""
     faulthandler.dump_traceback_later(seconds, exit=True, file=outbox)
+    _wind_up(BUSY_SHARE * seconds)
     try:
         result = function(*arguments, pickle.loads(payload))
         return pickle.dumps(result, pickle.HIGHEST_PROTOCOL)
     except BaseException as error:  # SystemExit and MemoryError, too, cost one item
         return pickle.dumps(Lost(sentence(error)))
     finally:
+        _wind_up(0)
         faulthandler.cancel_dump_traceback_later()
+
+
+def _wind_up(seconds):
+    """Sets the clock of the processor's work; 0 stops it."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _follow_parent(parent):

@@ -7,12 +7,13 @@ one item and no more:
 
 - *A wall.* Each worker is an operating-system process of its own. If it dies, the item that it
   was on is `Lost`, and a new worker goes on with the next one.
-- *A clock.* A watchdog inside the worker ends it when an item takes too long. It is a thread of
-  `faulthandler`, which needs no Python to run, so it also ends C code that never lets go of
-  Python's lock. Behind it stands a longer deadline in the parent.
+- *A clock.* Two of them inside the worker end it when an item takes too long, by the processor's
+  work or by the clock on the wall. Neither needs Python to run, so they also end C code that never
+  lets go of Python's lock. Behind them stands a longer deadline in the parent.
 - *A second try.* A worker can also be killed from outside, or by the harm that an earlier item did
-  to its memory, and the clock goes on while Ctrl-Z or a sleeping machine holds everything up. So an
-  item is `Lost` only when a second worker dies over it, too.
+  to its memory, and the clock on the wall goes on while Ctrl-Z or a busy machine holds everything
+  up. So an item is `Lost` only when a second worker dies over it, too; but at once if the processor
+  has worked on it all the time.
 - *A window.* Items are taken from their iterator only when there is room, a few for each worker and
   a bounded number of bytes, so that a million items need no more memory than a thousand.
 
@@ -81,7 +82,7 @@ class Workers:
         imported in the workers and not here.
       num_workers: number of processes >= 1; default: `num_cores()`. They are started when there
         is work for them.
-      seconds_per_item: how long one item may take, > 0, default 2.0 (twice, then it is lost).
+      seconds_per_item: how long one item may take, > 0, default 2.0; twice, if it was waiting.
       context: what `function` gets as its first argument; it can be pickled and is sent to each
         worker once.
 
@@ -235,10 +236,11 @@ class Workers:
         """The first task that was not answered was the one in hand."""
         task = batch[0]
         task.deaths += 1
-        if task.deaths < TRIES:
+        if task.deaths < TRIES and how != "SIGPROF":
             return
-        late = f"it took longer than {self.seconds_per_item:g} s"
-        reason = f"the process that worked on it died ({how})" if how else late
+        reason = f"the process that worked on it died ({how})"
+        if how in ("", "SIGPROF"):
+            reason = f"it took longer than {self.seconds_per_item:g} s"
         self._put(batch.popleft(), pickle.dumps(Lost(reason)))
 
     def _start(self):
