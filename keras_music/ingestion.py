@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import io
 import itertools
 import json
 import operator
@@ -42,7 +43,7 @@ from keras_music.corpora.folder import nothing_survived
 from keras_music.corpora.progress import progress_bar
 from keras_music.corpora.reader import bytes_hash
 from keras_music.corpora.workers import Lost, Workers
-from keras_music.midi import write_atomically
+from keras_music.midi import opened_atomically, write_atomically
 from keras_music.preparation import (
     PREPARE,
     check_out,
@@ -73,8 +74,7 @@ except ImportError:  # Windows
 PARTS, SETTINGS, LOCK = "parts", "settings.json", ".lock"
 OURS = re.compile(r"(train|valid|test)-\d{5,}\.tfrecord|\d{5,}\.jsonl")
 UNFINISHED = re.compile(  # what a killed run leaves behind
-    rf"\.({OURS.pattern}|manifest\.json|report\.csv|tokenizer\.json|settings\.json)"
-    r"\.(\w{8}|unfinished)"
+    rf"\.({OURS.pattern}|(manifest|tokenizer|settings)\.json|report\.csv)\.\w{{8}}"
 )
 
 
@@ -326,19 +326,12 @@ def _write_report(path, parts):
     """Writes report.csv row by row, whole or not at all."""
     firsts, names = first_of_same(row["digest"] for row in _rows(parts, [])), {}
     wanted = set(firsts[firsts >= 0].tolist())  # rows of which others are copies
-    temporary = path.with_name(f".{path.name}.unfinished")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            write = report_writer(file)
-            for index, (row, first) in enumerate(zip(_rows(parts, []), firsts, strict=True)):
-                if index in wanted:
-                    names[index] = row["name"]
-                write(row | {"same_as": names.get(first, "")})
-        os.replace(temporary, path)
-    except OSError as error:
-        raise type(error)(
-            f"Cannot write {path}: {error.strerror or error}. Make room on the disk, and run "
-            "ingest again: it goes on."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        opened_atomically(path) as binary,
+        io.TextIOWrapper(binary, encoding="utf-8", newline="") as file,
+    ):
+        write = report_writer(file)
+        for index, (row, first) in enumerate(zip(_rows(parts, []), firsts, strict=True)):
+            if index in wanted:
+                names[index] = row["name"]
+            write(row | {"same_as": names.get(first, "")})

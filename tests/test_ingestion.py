@@ -362,7 +362,7 @@ def test_what_a_killed_run_had_begun_to_write_is_removed(midis, tmp_path):
         ),
         *(
             ".manifest.json.abcd1_yz",
-            ".report.csv.unfinished",
+            ".report.csv.abcd1_yz",
             ".tokenizer.json.abcd1_yz",
             ".DS_Store",
         ),

@@ -22,12 +22,13 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import tempfile
 import warnings
 import zipfile
 import zlib
 
 import numpy as np
+
+from keras_music.midi import opened_atomically
 
 READER_VERSION = 1  # part of every cache file's name: raise it when a reader changes
 
@@ -79,19 +80,13 @@ def _load(path):
 def _store(path, content):
     """Writes a cache file in one step, or warns: the corpus works without it."""
     header = np.frombuffer(json.dumps(content["header"]).encode(), dtype=np.uint8)
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = file.name
+        with opened_atomically(path) as file:
             np.savez_compressed(file, **{**content, "header": header})
-        os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None:
-            pathlib.Path(temporary).unlink(missing_ok=True)
         warnings.warn(
-            f"{path.name} could not be kept in {path.parent} ({error}), so it will be read again "
-            "next time; set KERAS_MUSIC_CACHE to a folder that can be written.",
+            f"{path.name} could not be kept in {path.parent} ({error.__cause__ or error}), so it "
+            "will be read again next time; set KERAS_MUSIC_CACHE to a folder that can be written.",
             stacklevel=4,
         )
 

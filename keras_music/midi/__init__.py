@@ -6,7 +6,13 @@ Pitch is the MIDI number (60 = middle C = C4), velocity 1-127, program 0-127 as 
 piano), and every time is in seconds.
 """
 
-from keras_music.midi.files import midi_bytes, read_midi, write_atomically, write_midi
+from keras_music.midi.files import (
+    midi_bytes,
+    opened_atomically,
+    read_midi,
+    write_atomically,
+    write_midi,
+)
 from keras_music.midi.interop import from_pretty_midi, to_pretty_midi
 from keras_music.midi.piece import Piece, check_piece
 
@@ -15,6 +21,7 @@ __all__ = [
     "check_piece",
     "from_pretty_midi",
     "midi_bytes",
+    "opened_atomically",
     "read_midi",
     "to_pretty_midi",
     "write_atomically",
