@@ -28,6 +28,7 @@ import numpy as np
 
 from keras_music import __version__
 from keras_music.arguments import whole_number
+from keras_music.corpora.corpus import three_shares
 from keras_music.corpora.reader import READER_VERSION, dropped_row, read_entry, split_of
 from keras_music.records import example, tokenizer_key
 from keras_music.tokenizers import from_json
@@ -54,19 +55,11 @@ def preparation_settings(tokenizer, seed, fractions) -> dict:
             f"processes make it anew from its JSON text. Received: {tokenizer!r}."
         ) from None
     seed = whole_number("seed", seed, 0)
-    try:
-        fractions = tuple(fractions)
-        split_of("", seed, fractions)
-    except TypeError:
-        raise ValueError(
-            "`fractions` must be three numbers >= 0 that add up to 1. "
-            f"Received: fractions={fractions!r}. Try fractions=(0.8, 0.1, 0.1)."
-        ) from None
     return {
         "keras_music": __version__,
         "reader": READER_VERSION,
         "tokenizer": tokenizer_key(tokenizer_json),
-        "split": {"seed": seed, "fractions": [float(share) for share in fractions]},
+        "split": {"seed": seed, "fractions": list(three_shares(fractions))},
     }
 
 

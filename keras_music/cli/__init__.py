@@ -36,7 +36,7 @@ import os
 import sys
 import warnings
 
-DONE, FAULT, MISTAKE, STOPPED = 0, 1, 2, 130
+DONE, MISTAKE, STOPPED = 0, 2, 130
 PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 

@@ -54,13 +54,15 @@ def open_corpus(path, num_workers=None):
 
 def _has_shards(folder):
     """Whether `ingest` wrote here: others, too, call a file manifest.json."""
+    from keras_music.records import FORMAT, MANIFEST
+
     if any(folder.glob("*.tfrecord")):
         return True
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
+        manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(manifest, dict) and manifest.get("format") == "keras_music shards"
+    return isinstance(manifest, dict) and manifest.get("format") == FORMAT
 
 
 def is_shards(corpus):

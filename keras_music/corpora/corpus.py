@@ -190,12 +190,7 @@ class Corpus(Sequence):
         """
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise ValueError(f"`seed` must be an int. Received: seed={seed!r}. Try seed=0.")
-        shares = tuple(fractions)
-        if len(shares) != 3 or not min(shares) >= 0 or not abs(sum(shares) - 1) < 1e-6:
-            raise ValueError(
-                "`fractions` must be three numbers >= 0 that add up to 1. "
-                f"Received: fractions={fractions}. Try fractions=(0.8, 0.1, 0.1)."
-            )
+        shares = three_shares(fractions)
         if self._sides is not None:
             return self._split_by_sides(shares)
         if self._is_text and len(self) == 1:
@@ -274,6 +269,27 @@ class Corpus(Sequence):
                 low, high = sorted((root(index), root(seen.setdefault(mark, index))))
                 parents[high] = low
         return [root(index) for index in range(len(self))]
+
+
+def three_shares(fractions) -> tuple[float, float, float]:
+    """The shares of train, validation and test, as floats.
+
+    Raises:
+      ValueError: they are not three numbers >= 0 whose sum is 1.
+
+    >>> three_shares([1, 0, 0])
+    (1.0, 0.0, 0.0)
+    """
+    try:
+        shares = tuple(map(float, fractions))
+    except (TypeError, ValueError):
+        shares = ()
+    if len(shares) != 3 or not min(shares) >= 0 or not abs(sum(shares) - 1) < 1e-6:
+        raise ValueError(
+            "`fractions` must be three numbers >= 0 that add up to 1. "
+            f"Received: fractions={fractions!r}. Try fractions=(0.8, 0.1, 0.1)."
+        )
+    return shares
 
 
 def music_of(piece: Piece) -> np.ndarray:

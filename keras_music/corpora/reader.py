@@ -32,7 +32,7 @@ import struct
 import numpy as np
 import symusic  # noqa: F401  so that a worker has it before its clock runs
 
-from keras_music.corpora.corpus import music_of
+from keras_music.corpora.corpus import music_of, three_shares
 from keras_music.midi import Piece, read_midi
 
 READER_VERSION = 1  # raised when `read_entry` comes to other results than before
@@ -169,12 +169,7 @@ def split_of(digest: str, seed=0, fractions=(0.8, 0.1, 0.1)) -> str:
     >>> [split_of(digest) for digest in ("1", "2", "3")]
     ['test', 'valid', 'train']
     """
-    shares = tuple(fractions)
-    if len(shares) != 3 or not min(shares) >= 0 or not abs(sum(shares) - 1) < 1e-6:
-        raise ValueError(
-            "`fractions` must be three numbers >= 0 that add up to 1. "
-            f"Received: fractions={fractions}. Try fractions=(0.8, 0.1, 0.1)."
-        )
+    shares = three_shares(fractions)
     drawn = hashlib.blake2b(f"{seed}:{digest}".encode(), digest_size=8).digest()
     number = int.from_bytes(drawn, "big") / 2**64  # from 0 to 1
     if number < shares[0]:

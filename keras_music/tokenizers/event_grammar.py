@@ -121,7 +121,6 @@ class EventGrammar(Grammar):
         self.key_of = self._values("NOTE_ON", "NOTE_OFF", "PITCH") + pedal.astype(np.int32)
         self.presses, self.releases = presses, releases
         self.length_of = self._values("DURATION")
-        self.has_lengths = "DURATION" in kinds
         self.has_programs = "PROGRAM" in kinds
         self.num_programs = self.num_parts = DRUMS + 1 if self.has_programs else 1
         self.is_program, self.program_of = self.is_kind("PROGRAM"), self._values("PROGRAM")
