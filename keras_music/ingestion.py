@@ -28,7 +28,6 @@ is renamed into its place when it is whole.
 from __future__ import annotations
 
 import collections
-import contextlib
 import io
 import itertools
 import json
@@ -43,7 +42,7 @@ from keras_music.corpora.folder import nothing_survived
 from keras_music.corpora.progress import progress_bar
 from keras_music.corpora.reader import bytes_hash
 from keras_music.corpora.workers import Lost, Workers
-from keras_music.midi import opened_atomically, write_atomically
+from keras_music.disk import explained, locked, opened_atomically, write_atomically
 from keras_music.preparation import (
     PREPARE,
     check_out,
@@ -65,11 +64,6 @@ from keras_music.records import (
     path_text,
     shard,
 )
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 PARTS, SETTINGS, LOCK = "parts", "settings.json", ".lock"
 OURS = re.compile(r"(train|valid|test)-\d{5,}\.tfrecord|\d{5,}\.jsonl")
@@ -148,29 +142,18 @@ def ingest(
         return _finish(path, out, settings, parts, others)
 
 
-@contextlib.contextmanager
 def _alone(out):
-    """Holds the folder for this process; the lock goes when the process does, however it ends."""
-    try:
+    """Holds the folder for this process, until what it returns is closed."""
+
+    def taken():
+        raise ValueError(
+            f"`out` must be a folder that no other process is writing. Received: {out}, which "
+            "an ingest is writing now. Wait until it has ended, or give another folder."
+        )
+
+    with explained(out):
         (out / PARTS).mkdir(parents=True, exist_ok=True)
-        (out / PARTS / LOCK).touch()
-    except OSError as error:
-        raise type(error)(
-            f"Cannot write into {out}: {error.strerror or error}. Choose a folder that you may "
-            "write to, on a disk with room."
-        ) from error
-    with open(out / PARTS / LOCK) as file:
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"`out` must be a folder that no other process is writing. Received: {out}, which "
-                "an ingest is writing now. Wait until it has ended, or give another folder."
-            ) from None
-        except OSError:
-            pass  # some network file systems have no locks
-        yield
+        return locked(out / PARTS / LOCK, taken)
 
 
 def _check(out, settings):

@@ -15,6 +15,7 @@ import time
 import pytest
 from file_server import serve
 
+from keras_music import disk
 from keras_music.corpora import download as module
 from keras_music.corpora.download import download
 
@@ -234,7 +235,7 @@ def test_the_second_process_waits_for_the_first(server, path):
 
 
 def test_a_system_without_locks(server, path, monkeypatch):
-    monkeypatch.setattr(module, "fcntl", None)
+    monkeypatch.setattr(disk, "fcntl", None)
     fetch(server, path)
     assert path.read_bytes() == CONTENT
 

@@ -11,7 +11,6 @@ import pickle
 import re
 import struct
 import sys
-import tempfile
 
 import mido
 import numpy as np
@@ -27,7 +26,6 @@ from keras_music.midi import (
     midi_bytes,
     read_midi,
     to_pretty_midi,
-    write_atomically,
     write_midi,
 )
 
@@ -690,78 +688,6 @@ def test_write_midi_makes_the_folder_and_returns_the_path(tmp_path):
     assert os.listdir(path.parent) == ["new.mid"]
 
 
-def raising(error):
-    def function(*args, **kwargs):
-        raise error
-
-    return function
-
-
-class FullDisk(io.BytesIO):
-    write = raising(OSError(28, "No space left on device"))
-
-
-def open_full_disk(handle, mode):
-    os.close(handle)
-    return FullDisk()
-
-
-@pytest.mark.parametrize(
-    ("module", "function", "fault", "error", "reason"),
-    [
-        (os, "replace", raising(OSError(5, "Input/output error")), OSError, "Input/output error"),
-        (os, "fdopen", open_full_disk, OSError, "No space left on device"),
-        (
-            tempfile,
-            "mkstemp",
-            raising(PermissionError(13, "Permission denied")),
-            PermissionError,
-            "Permission denied",
-        ),
-    ],
-)
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    module, function, fault, error, reason, tmp_path, monkeypatch
-):
-    path = tmp_path / "song.mid"
-    path.write_bytes(b"the old song")
-    sentence = (
-        f"Cannot write {path}: {reason}. Choose a folder that you may write to, "
-        "on a disk with room."
-    )
-    with monkeypatch.context() as patch:
-        patch.setattr(module, function, fault)
-        with pytest.raises(error, match=f"^{re.escape(sentence)}$"):
-            write_midi(Piece([note(60, 0, 1)]), path)
-    assert path.read_bytes() == b"the old song"
-    assert os.listdir(tmp_path) == ["song.mid"]
-
-
-def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "song.mid"
-    path.write_bytes(b"the old song")
-    monkeypatch.setattr(os, "replace", raising(KeyboardInterrupt()))
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, b"the new song")
-    assert path.read_bytes() == b"the old song"
-    assert os.listdir(tmp_path) == ["song.mid"]
-
-
-def test_a_file_or_a_folder_in_the_way(tmp_path):
-    (tmp_path / "file").touch()
-    (tmp_path / "folder.mid").mkdir()
-    for path, reason in (
-        (tmp_path / "file" / "new.mid", "File exists"),
-        (tmp_path / "file" / "deep" / "new.mid", "Not a directory"),
-        (tmp_path / "folder.mid", "Is a directory"),
-    ):
-        with pytest.raises(
-            OSError, match=f"^Cannot write {re.escape(str(path))}: {reason}. Choose"
-        ):
-            write_midi(Piece([note(60, 0, 1)]), path)
-    assert sorted(os.listdir(tmp_path)) == ["file", "folder.mid"]
-
-
 # The piece itself
 
 
@@ -1048,16 +974,3 @@ def test_pedals_are_in_order_of_time():
     spans = [(2.0, 3.0, 0), (0.5, 4.0, 1), (0.5, 2.0, 1), (0.5, 9.0, 0)]
     pedals = [{"start": start, "end": end, "track": track} for start, end, track in spans]
     assert rows(Piece([], pedals=pedals).pedals) == sorted(spans, key=lambda s: (s[0], s[2], s[1]))
-
-
-def test_the_temporary_file_is_beside_the_one_it_becomes(tmp_path, monkeypatch):
-    """From another disk (/tmp often is one) a file cannot be renamed into its place."""
-    renamed, replace = [], os.replace
-
-    def watched(source, target):
-        renamed.append(pathlib.Path(source).parent)
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", watched)
-    write_atomically(tmp_path / "new" / "a.bin", b"a")
-    assert renamed == [tmp_path / "new"]

@@ -18,7 +18,8 @@ import shard_files
 from small_runs import MUSIC_TOKENIZER, TOKENIZER, pieces, small_train, texts
 
 import keras_music as km
-from keras_music.training import Run, checkpoint, load_run
+from keras_music.disk import locked
+from keras_music.training import Run, checkpoint, load_run, trainer
 from keras_music.training.callbacks import WholeEpoch
 from keras_music.training.card import finish
 
@@ -64,7 +65,7 @@ def files(path):
     return sorted(
         str(p.relative_to(path))
         for p in path.rglob("*")
-        if p.is_file() and "logs" not in p.relative_to(path).parts
+        if p.is_file() and p.name != ".lock" and "logs" not in p.relative_to(path).parts
     )
 
 
@@ -388,6 +389,31 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="`out` must be a folder. Received: the file"):
         small_train(tmp_path / "letter.txt")
     assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_two_at_once(tmp_path, whole):
+    """The second one once removed what the first was writing."""
+    path = shutil.copytree(whole.path, tmp_path / "run")
+    (path / ".history.csv.abcdefgh").touch()  # the first one is about to rename it
+    before = files(path)
+    with (
+        locked(path / ".lock", None),
+        pytest.raises(ValueError, match="where a training runs now. Wait until it has ended"),
+    ):
+        small_train(path, epochs=4, sample_tokens=8)
+    assert files(path) == before
+    assert len(small_train(path, epochs=4, sample_tokens=8).history) == 4
+
+
+def test_the_folder_is_held_until_the_end_and_not_longer(tmp_path, monkeypatch):
+    def finish(path, *_):
+        with pytest.raises(ValueError, match="a training runs now"):
+            small_train(path, epochs=1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "finish", finish)
+        small_train(tmp_path, epochs=1)
+    small_train(tmp_path, epochs=1)
 
 
 def test_a_link_that_leads_nowhere_is_no_folder(tmp_path):

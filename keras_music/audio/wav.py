@@ -29,7 +29,8 @@ import wave as wave_files
 import numpy as np
 
 from keras_music.audio.sound import TAIL_SECONDS, check_sample_rate, render
-from keras_music.midi import Piece, check_piece, write_atomically
+from keras_music.disk import write_atomically
+from keras_music.midi import Piece, check_piece
 
 LARGEST_PLAYER = 30_000_000  # bytes of a .wav file: 5.7 minutes of 44100 Hz, mono
 

@@ -206,7 +206,7 @@ def report_rows(facts):
 
 def write_report(corpus, options):
     """The files that `REPORT_OPTIONS` ask for: of a corpus, or of its report alone."""
-    from keras_music.midi import write_atomically
+    from keras_music.disk import write_atomically
 
     if options.report:
         text = getattr(corpus, "report", corpus).to_csv(index=False)

@@ -222,7 +222,7 @@ def _size_text(num_notes, seconds):
 
 
 def _text_answer(written, paths):
-    from keras_music.midi import write_atomically
+    from keras_music.disk import write_atomically
 
     facts = []
     for (text, about), path in zip(written, paths, strict=True):

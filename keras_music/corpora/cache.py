@@ -28,7 +28,7 @@ import zlib
 
 import numpy as np
 
-from keras_music.midi import opened_atomically
+from keras_music.disk import opened_atomically
 
 READER_VERSION = 1  # part of every cache file's name: raise it when a reader changes
 

@@ -41,12 +41,7 @@ import urllib.parse
 import urllib.request
 
 from keras_music.corpora.progress import progress_bar
-from keras_music.midi import write_atomically
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from keras_music.disk import locked, write_atomically
 
 TIMEOUT_SECONDS = 30  # without a byte
 WAIT_SECONDS = (1, 2, 4, 8)  # before the next attempts, if the last one brought nothing
@@ -85,7 +80,8 @@ def download(url, path, sha256, name, by_hand) -> pathlib.Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(path, name):
+        lock = path.with_name(path.name + ".lock")
+        with locked(lock, taken=lambda: _waiting(name)):
             if file_sha256(path) != sha256:  # else another process has been faster
                 part = path.with_name(path.name + ".part")
                 _complete(url, part, sha256, name)
@@ -110,19 +106,10 @@ def file_sha256(path) -> str:
         return ""
 
 
-@contextlib.contextmanager
-def _lock(path, name):
-    """Waits until no other process downloads this file."""
-    with open(path.with_name(path.name + ".lock"), "wb") as file:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # of a network disk that knows no locks
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    waiting = f"Waiting for another process that downloads {name}"
-                    with progress_bar(desc=waiting, bar_format="{desc}"):
-                        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _waiting(name):
+    """What is shown while another process downloads the same file."""
+    words = f"Waiting for another process that downloads {name}"
+    return progress_bar(desc=words, bar_format="{desc}")
 
 
 def _complete(url, part, sha256, name):

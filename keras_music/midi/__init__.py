@@ -8,9 +8,7 @@ piano), and every time is in seconds.
 
 from keras_music.midi.files import (
     midi_bytes,
-    opened_atomically,
     read_midi,
-    write_atomically,
     write_midi,
 )
 from keras_music.midi.interop import from_pretty_midi, to_pretty_midi
@@ -21,9 +19,7 @@ __all__ = [
     "check_piece",
     "from_pretty_midi",
     "midi_bytes",
-    "opened_atomically",
     "read_midi",
     "to_pretty_midi",
-    "write_atomically",
     "write_midi",
 ]

@@ -15,13 +15,11 @@ References: the Standard MIDI Files 1.0 specification (MIDI Association, 1996); 
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pathlib
-import tempfile
 
 import numpy as np
 
+from keras_music.disk import write_atomically
 from keras_music.midi.piece import DEFAULT_TEMPO_BPM, Piece, check_piece
 from keras_music.midi.running_status import with_status
 
@@ -116,50 +114,6 @@ def write_midi(piece: Piece, path) -> pathlib.Path:
       ValueError: the piece is too long for a MIDI file.
     """
     return write_atomically(path, midi_bytes(piece))
-
-
-def write_atomically(path, data: bytes) -> pathlib.Path:
-    """Writes bytes under a temporary name beside `path`, then renames: never half a file."""
-    path = pathlib.Path(path).expanduser()
-    with opened_atomically(path) as file:
-        file.write(data)
-    return path
-
-
-@contextlib.contextmanager
-def opened_atomically(path):
-    """A binary file to write, which becomes `path` when the `with` block ends, or never.
-
-    A symbolic link stays one: what it leads to is written. What is no file, such as /dev/stdout,
-    is written to as it is, because renaming would replace the device.
-
-    Raises:
-      OSError: it cannot be written; the sentence says what to do.
-    """
-    path = pathlib.Path(path).expanduser()
-    temporary = None
-    try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            with open(path, "wb") as file:
-                yield file
-            return
-        path = path.resolve() if path.is_symlink() else path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are private; others are not
-        os.replace(temporary, path)
-    except OSError as error:
-        raise type(error)(
-            f"Cannot write {path}: {error.strerror or error}. "
-            "Choose a folder that you may write to, on a disk with room."
-        ) from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def _read_source(source):

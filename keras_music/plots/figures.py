@@ -17,7 +17,7 @@ import textwrap
 
 from matplotlib.figure import Figure
 
-from keras_music.midi import write_atomically
+from keras_music.disk import write_atomically
 
 BLUE, ORANGE = "#0072B2", "#E69F00"
 GREY = "#595959"

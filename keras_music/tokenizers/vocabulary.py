@@ -23,7 +23,7 @@ import re
 
 import numpy as np
 
-from keras_music.midi import write_atomically
+from keras_music.disk import write_atomically
 
 SPECIAL = (("PAD", 0, 0), ("START", 0, 0), ("END", 0, 0))
 DRUMS = 128  # the value of `PROGRAM` that stands for drums

@@ -24,8 +24,9 @@ import keras
 import numpy as np
 import pandas as pd
 
+from keras_music.disk import write_atomically
 from keras_music.generation import OneStep
-from keras_music.midi import write_atomically, write_midi
+from keras_music.midi import write_midi
 from keras_music.training import checkpoint
 from keras_music.training.folder import BEST, CHECKPOINTS, HISTORY, SAMPLES
 

@@ -18,8 +18,8 @@ import json
 
 import pandas as pd
 
+from keras_music.disk import write_atomically
 from keras_music.evaluation import ladder
-from keras_music.midi import write_atomically
 from keras_music.plots import learning_curve
 from keras_music.training.callbacks import best_epoch
 from keras_music.training.folder import CARD, CURVE, load_best

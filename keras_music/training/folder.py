@@ -18,6 +18,7 @@ Reference: M. Mitchell et al., "Model Cards for Model Reporting" (2019).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -36,7 +37,7 @@ import tensorflow as tf
 import keras_music
 from keras_music.corpora import Corpus
 from keras_music.data import encode_all
-from keras_music.midi import write_atomically
+from keras_music.disk import explained, locked, write_atomically
 from keras_music.records import Side
 from keras_music.tokenizers import load as load_tokenizer
 from keras_music.training.checkpoint import UNFINISHED
@@ -44,6 +45,7 @@ from keras_music.training.checkpoint import UNFINISHED
 CONFIG, TOKENIZER, CARD = "config.json", "tokenizer.json", "model_card.json"
 BEST, HISTORY, CURVE = "best.keras", "history.csv", "learning_curve.png"
 CHECKPOINTS, LOGS, SAMPLES = "checkpoints", "logs", "samples"
+LOCK = ".lock"  # two processes in one folder would spoil each other's run
 FILES = {CONFIG, TOKENIZER, CARD, BEST, HISTORY, CURVE, CHECKPOINTS, LOGS, SAMPLES}
 
 
@@ -175,8 +177,9 @@ def make_config(arguments, tokenizer, sides) -> tuple[dict, bytes]:
     return config, text
 
 
+@contextlib.contextmanager
 def open_run(path, config, tokenizer_json, *, writes=True):
-    """Makes the folder, or checks that the run in it is this one.
+    """Makes the folder, or checks that the run in it is this one, and holds it for this process.
 
     Args:
       path: a `pathlib.Path`.
@@ -185,8 +188,34 @@ def open_run(path, config, tokenizer_json, *, writes=True):
 
     Raises:
       OSError: the folder cannot be written to.
-      ValueError: there is another run, or something that is no run.
+      ValueError: there is another run, or something that is no run; or another process writes it.
     """
+    _check_run(path, config)  # before anything is made
+    if not writes:
+        yield
+        return
+    with explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = locked(path / LOCK, lambda: _taken(path))
+    with lock:
+        old = _check_run(path, config)  # again: another process may have been faster
+        if old is None or config["arguments"]["epochs"] > old["arguments"]["epochs"]:
+            write_atomically(path / TOKENIZER, tokenizer_json)
+            write_atomically(path / CONFIG, json.dumps(config, indent=1).encode())
+        for left in _left_behind(path):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        yield
+
+
+def _taken(path):
+    raise ValueError(
+        f"`out` must be a folder that no other process is writing. Received: {path}, where a "
+        "training runs now. Wait until it has ended, stop it, or give another folder."
+    )
+
+
+def _check_run(path, config):
+    """The old run's config; None if there is no run yet."""
     if os.path.lexists(path) and not path.is_dir():
         what = "link that leads nowhere" if path.is_symlink() and not path.exists() else "file"
         raise ValueError(
@@ -200,13 +229,7 @@ def open_run(path, config, tokenizer_json, *, writes=True):
             f"`out` must be a new folder, or hold a run with the same arguments. Received: {path}, "
             f"where {'; '.join(changes)}. Give the same arguments to go on, or another folder."
         )
-    if not writes:
-        return
-    if old is None or config["arguments"]["epochs"] > old["arguments"]["epochs"]:
-        write_atomically(path / TOKENIZER, tokenizer_json)
-        write_atomically(path / CONFIG, json.dumps(config, indent=1).encode())
-    for left in _left_behind(path):
-        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    return old
 
 
 def _check_no_strangers(path):

@@ -153,20 +153,19 @@ def train(
     config, tokenizer_json = make_config(arguments, tokenizer, sides)
     model, plain = _networks(tokenizer, arguments, learning_rate, strategy)
     _check_workers(strategy, f"{config['arguments']} {config['data']}")
-    open_run(path, config, tokenizer_json, writes=writes)
-    rows = _go_back(path, model, strategy)
-    _check_workers(strategy, f"{len(rows)} epochs done")
-    if _is_finished(path, rows, epochs):
-        _say(f"The run in {path} is finished: {len(rows)} epochs. Nothing was done.", verbose)
-        return Run(path, load_best(path), tokenizer, config, pd.DataFrame(rows))
-    _announce(path, rows, epochs, sides, verbose)
-    data = _datasets(sides, tokenizer, arguments, augment)
-    record = WholeEpoch(path, plain, tokenizer, rows, sample_tokens=sample_tokens, writes=writes)
-    callbacks = [*(_logs(path, verbose) if writes else []), record]
-    with _in_memory(arguments), _explained(path, rows, epochs):
-        _fit(model, data, len(rows), epochs, callbacks, verbose, strategy)
-        if writes:
-            finish(path, config, tokenizer, sides, rows, command)
+    with open_run(path, config, tokenizer_json, writes=writes):
+        rows = _go_back(path, model, strategy)
+        _check_workers(strategy, f"{len(rows)} epochs done")
+        if _is_finished(path, rows, epochs):
+            _say(f"The run in {path} is finished: {len(rows)} epochs. Nothing was done.", verbose)
+            return Run(path, load_best(path), tokenizer, config, pd.DataFrame(rows))
+        _announce(path, rows, epochs, sides, verbose)
+        data = _datasets(sides, tokenizer, arguments, augment)
+        epoch = WholeEpoch(path, plain, tokenizer, rows, sample_tokens=sample_tokens, writes=writes)
+        with _in_memory(arguments), _explained(path, rows, epochs):
+            _fit(model, data, len(rows), epochs, _callbacks(epoch, verbose), verbose, strategy)
+            if writes:
+                finish(path, config, tokenizer, sides, rows, command)
     return Run(path, load_best(path), tokenizer, config, pd.DataFrame(rows))
 
 
@@ -323,12 +322,14 @@ def _announce(path, rows, epochs, sides, verbose):
         _say("There are no validation pieces: the last epoch will count as the best.", verbose)
 
 
-def _logs(path, verbose):
-    """TensorBoard's, where it is installed."""
+def _callbacks(epoch, verbose):
+    """What is done in an epoch, and TensorBoard's logs, where it is installed."""
+    if not epoch.writes:
+        return [epoch]
     if importlib.util.find_spec("tensorboard") is None:
         _say("No logs for TensorBoard: it is not installed (pip install tensorboard).", verbose)
-        return []
-    return [keras.callbacks.TensorBoard(path / LOGS, write_graph=False)]
+        return [epoch]
+    return [keras.callbacks.TensorBoard(epoch.path / LOGS, write_graph=False), epoch]
 
 
 def _fit(model, data, epochs_done, epochs, callbacks, verbose, strategy):
