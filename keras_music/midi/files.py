@@ -191,6 +191,8 @@ def _read_tempos(score, film_tempo):
 
     def to_seconds(tick):
         tick = np.asarray(tick, dtype=np.int64)
+        if len(ticks) == 1:  # as most files have it
+            return tick * per_quarter / (1e6 * score.ticks_per_quarter)
         knot = np.searchsorted(ticks, tick, side="right") - 1
         exact = elapsed[knot] + (tick - ticks[knot]) * per_quarter[knot]
         return exact / (1e6 * score.ticks_per_quarter)
@@ -213,7 +215,7 @@ def _read_notes(tracks, to_seconds):
         np.concatenate([a[key] for a in arrays], dtype=np.int64)
         for key in ("time", "duration", "pitch", "velocity")
     )
-    order = np.argsort(time * 128 + pitch, kind="stable")
+    order = np.argsort(time * 128 + pitch)  # `Piece` sorts what is equal in both
     time, duration, number = time[order], duration[order], number[order]
     start, end = to_seconds(np.stack([time, time + duration]))
     return {
@@ -228,41 +230,40 @@ def _read_notes(tracks, to_seconds):
 
 
 def _read_pedals(tracks, to_seconds):
-    rows = [
-        (start, end, number)
-        for number, track in enumerate(tracks)
-        if track.controls
-        for start, end in _pedal_spans(track)
-    ]
-    if not rows:
+    numbers = [number for number, track in enumerate(tracks) if track.controls]
+    if not numbers:
         return None
-    start, end, number = np.array(rows, np.int64).T
+    downs, ups = zip(*(_pedal_spans(tracks[number]) for number in numbers), strict=True)
+    start, end = np.concatenate(downs), np.concatenate(ups)
+    number = np.repeat(np.array(numbers), [len(down) for down in downs])
     return {"start": to_seconds(start), "end": to_seconds(end), "track": number}
 
 
 def _pedal_spans(track):
     controls = track.controls.numpy()
     is_pedal = controls["number"] == SUSTAIN_PEDAL
-    presses = zip(*(controls[key][is_pedal].tolist() for key in ("time", "value")), strict=True)
-    return spans(presses, track.end())
+    return spans(controls["time"][is_pedal], controls["value"][is_pedal], track.end())
 
 
-def spans(presses, last):
-    """(time, value) of a pedal's messages -> [(down, up)]; one never lifted lasts to `last`.
+def spans(time, value, last):
+    """A pedal's messages -> the times at which it goes down, and those at which it comes up.
 
-    >>> spans([(0, 127), (5, 100), (9, 0), (12, 64)], 20)
-    [(0, 9), (12, 20)]
+    Args:
+      time, value: arrays, shape (messages,) each; a value from 64 on means "down".
+      last: when a pedal comes up that is never lifted.
+
+    Returns:
+      Two arrays, shape (spans,) each, in order.
+
+    >>> down, up = spans(np.array([0, 5, 9, 12]), np.array([127, 100, 0, 64]), 20)
+    >>> down.tolist(), up.tolist()
+    ([0, 12], [9, 20])
     """
-    spans, down = [], None
-    for time, value in sorted(presses, key=lambda press: press[0]):
-        if value >= 64 and down is None:
-            down = time
-        elif value < 64 and down is not None:
-            spans.append((down, time))
-            down = None
-    if down is not None:
-        spans.append((down, max(last, down)))
-    return spans
+    order = np.argsort(time, kind="stable")
+    time, is_down = time[order], value[order] >= 64
+    changes = is_down != np.append(False, is_down)[:-1]
+    down, up = time[changes & is_down], time[changes & ~is_down]
+    return down, np.append(up, np.maximum(down, last)[len(up) :])
 
 
 def merge(spans):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import io
 
+import numpy as np
 import pandas as pd
 
 from keras_music.midi.files import SUSTAIN_PEDAL, merge, midi_bytes, spans
@@ -32,11 +33,11 @@ def from_pretty_midi(midi) -> Piece:
     ]
     pedals = []
     for track, instrument in enumerate(midi.instruments):
-        presses = [
-            (c.time, c.value) for c in instrument.control_changes if c.number == SUSTAIN_PEDAL
-        ]
+        presses = [c for c in instrument.control_changes if c.number == SUSTAIN_PEDAL]
+        time, value = (np.array([getattr(c, name) for c in presses]) for name in ("time", "value"))
         last = max([n.end for n in instrument.notes], default=0.0)
-        pedals += [{"start": a, "end": b, "track": track} for a, b in spans(presses, last)]
+        down, up = spans(time, value, last)
+        pedals += [{"start": a, "end": b, "track": track} for a, b in zip(down, up, strict=True)]
     return Piece(
         pd.DataFrame(notes, columns=columns),
         tempos={"time": times, "tempo_bpm": tempos_bpm},

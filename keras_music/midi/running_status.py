@@ -48,6 +48,8 @@ def with_status(data: bytes) -> bytes:
 
 def _may_lack_one(data):
     """Whether something that looks like an exclusive message has a byte below 128 behind it."""
+    if data.find(b"\xf7", 14) < 0:  # none ends
+        return False
     followed = bytearray(len(data))  # 1 where texts were passed over, which need no second look
     for match in EXCLUSIVE_MESSAGE.finditer(data, 14):
         place = match.end()

@@ -58,7 +58,9 @@ def of_players(track, player, pedals):
     ([7, 8], [0, 0], [6, 5])
     """
     pedal_track, start, end = (np.asarray(x, np.int64) for x in pedals)
-    track, player = np.unique(np.stack([track, player]), axis=1)  # (pairs,), sorted by track
+    apart = np.max(player, initial=0) + 1  # a pair as one number, which is faster to sort
+    pairs = np.unique(np.asarray(track, np.int64) * apart + player)
+    track, player = pairs // apart, pairs % apart  # (pairs,), sorted by track
     first = np.searchsorted(track, pedal_track)
     num = np.searchsorted(track, pedal_track, side="right") - first  # players of each span
     pair = np.arange(num.sum()) + np.repeat(first - np.cumsum(num) + num, num)

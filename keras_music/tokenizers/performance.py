@@ -165,7 +165,7 @@ class PerformanceTokenizer(Tokenizer):
         step = np.concatenate([end, start])
         event = np.concatenate([np.where(is_pedal, 0, 2), np.where(is_pedal, 1, 3)])
         program, key, velocity = (np.tile(x, 2) for x in (program, key, velocity))
-        order = np.lexsort((key, event, program, step))
+        order = np.argsort(((step * (DRUMS + 1) + program) * 4 + event) * (PEDAL + 1) + key)
         step, event, key = step[order], event[order], key[order]
         return self._write(piece, step, program[order], event, key, self._bin_of[velocity[order]])
 

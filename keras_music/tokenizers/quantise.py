@@ -44,7 +44,7 @@ def settle(key, start, end, velocity):
     key, start, end, velocity = (np.asarray(x, np.int64) for x in (key, start, end, velocity))
     if not len(key):
         return key, start, end, velocity
-    order = np.lexsort((start, key))
+    order = np.argsort(key * (start.max() + 1) + start)
     key, start, velocity = key[order], start[order], velocity[order]
     end = np.maximum(end[order], start + 1)
     # The latest end so far at each key: keys are kept apart by a large offset.
