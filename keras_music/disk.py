@@ -46,11 +46,13 @@ def opened_atomically(path):
     """
     path = pathlib.Path(path).expanduser()
     with explained(path):
-        if path.exists() and not path.is_file() and not path.is_dir():
+        is_device = path.exists() and not path.is_file() and not path.is_dir()
+        path = path.resolve() if path.is_symlink() and not is_device else path
+    with explained(path):
+        if is_device:
             with open(path, "wb") as file:
                 yield file
             return
-        path = path.resolve() if path.is_symlink() else path
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -65,29 +67,27 @@ def opened_atomically(path):
                 os.unlink(temporary)
 
 
+@contextlib.contextmanager
 def locked(path, taken):
-    """Opens a file and holds the lock on it until it is closed, or this process ends.
+    """Holds the lock on a file while the `with` block runs, or until this process ends.
+
+    Where the file can be opened in no way, nothing is held: nothing beside it will be written.
 
     Args:
       path: the lock's file, made if it is missing; it stays, empty.
       taken: called if another process holds the lock. It raises, or gives a context manager
         within which is waited.
-
-    Returns:
-      The open file.
-
-    Raises:
-      OSError: the file cannot be written.
     """
-    file = open(path, "ab")  # noqa: SIM115 - to write: some network disks lock no others
-    try:
+    with _opened(path) as file:
         if not _is_free(file):
             with taken(), contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
-    except BaseException:
-        file.close()
-        raise
-    return file
+        try:
+            yield
+        finally:
+            if fcntl is not None and file is not None:  # forked children have it open, too
+                with contextlib.suppress(OSError):
+                    fcntl.flock(file, fcntl.LOCK_UN)
 
 
 @contextlib.contextmanager
@@ -102,10 +102,18 @@ def explained(path):
         ) from error
 
 
+def _opened(path):
+    """The lock's file, open; to write, if that may be, because some network disks want it so."""
+    for mode in ("ab", "rb"):
+        with contextlib.suppress(OSError):
+            return open(path, mode)
+    return contextlib.nullcontext()
+
+
 def _is_free(file):
-    """Whether this process has the lock now, or the system has no locks."""
+    """Whether this process has the lock now, or there is nothing that could be locked."""
     try:
-        if fcntl is not None:
+        if fcntl is not None and file is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False

@@ -143,7 +143,7 @@ def ingest(
 
 
 def _alone(out):
-    """Holds the folder for this process, until what it returns is closed."""
+    """A context manager that holds the folder for this process."""
 
     def taken():
         raise ValueError(
@@ -153,7 +153,7 @@ def _alone(out):
 
     with explained(out):
         (out / PARTS).mkdir(parents=True, exist_ok=True)
-        return locked(out / PARTS / LOCK, taken)
+    return locked(out / PARTS / LOCK, taken)
 
 
 def _check(out, settings):

@@ -188,6 +188,11 @@ def test_one_long_text_is_cut_by_characters():
         ({"fractions": (0.8, 0.1, 0.2)}, "`fractions` must be three"),
         ({"fractions": (1.2, -0.1, -0.1)}, "`fractions` must be three"),
         ({"fractions": (float("nan"), 0.5, 0.5)}, "`fractions` must be three"),
+        ({"fractions": "100"}, "`fractions` must be three"),
+        ({"fractions": ("0.8", 0.1, 0.1)}, "`fractions` must be three"),
+        ({"fractions": (0.5, 0.5, "", 0)}, "`fractions` must be three"),
+        ({"fractions": (10**400, 0, 0)}, "`fractions` must be three"),
+        ({"fractions": 0.8}, "`fractions` must be three"),
     ],
 )
 def test_a_split_checks_its_arguments(arguments, message):

@@ -5,11 +5,11 @@ import io
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 
 import pytest
 
@@ -116,46 +116,95 @@ def refuse():
     raise Taken
 
 
+def is_free(path):
+    try:
+        with locked(path, refuse):
+            return True
+    except Taken:
+        return False
+
+
 def test_only_one_has_the_lock_and_it_goes_with_the_file(tmp_path):
-    with locked(tmp_path / "lock", refuse), pytest.raises(Taken):
-        locked(tmp_path / "lock", refuse)
-    locked(tmp_path / "lock", refuse).close()
+    with locked(tmp_path / "lock", refuse):
+        assert not is_free(tmp_path / "lock")
+    assert is_free(tmp_path / "lock")
+    with pytest.raises(ValueError, match="of the body"), locked(tmp_path / "lock", refuse):
+        raise ValueError("of the body")
+    assert is_free(tmp_path / "lock")
     assert os.listdir(tmp_path) == ["lock"]
 
 
 def test_the_lock_goes_with_its_process_however_it_ends(tmp_path):
     code = (
         "import sys; from keras_music.disk import locked; lock = locked(sys.argv[1], None);"
-        "print('held', flush=True); sys.stdin.read()"
+        "lock.__enter__(); print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, tmp_path / "lock"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
-        with pytest.raises(Taken):
-            locked(tmp_path / "lock", refuse)
+        assert not is_free(tmp_path / "lock")
         process.kill()
         process.wait()
-        locked(tmp_path / "lock", refuse).close()
+        assert is_free(tmp_path / "lock")
+
+
+def test_the_lock_goes_though_a_forked_child_lives(tmp_path):
+    """A pool of processes that somebody began in between has a copy of all open files."""
+    with locked(tmp_path / "lock", refuse):
+        child = os.fork()
+        if not child:
+            signal.pause()
+    try:
+        assert is_free(tmp_path / "lock")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_one_may_wait_for_the_lock(tmp_path):
-    said, lock = [], locked(tmp_path / "lock", refuse)
+    waits, has_it = threading.Event(), threading.Event()
 
     @contextlib.contextmanager
     def wait():
-        said.append("waiting")
+        waits.set()
         yield
-        said.append("it is free")
 
-    thread = threading.Thread(target=lambda: locked(tmp_path / "lock", wait).close())
-    thread.start()
-    while not said:
-        time.sleep(0.01)
-    time.sleep(0.1)
-    assert said == ["waiting"]
-    lock.close()
-    thread.join(10)
-    assert said == ["waiting", "it is free"]
+    def second():
+        with locked(tmp_path / "lock", wait):
+            has_it.set()
+
+    with locked(tmp_path / "lock", refuse):
+        threading.Thread(target=second, daemon=True).start()
+        assert waits.wait(10)
+        assert not has_it.wait(0.1)
+    assert has_it.wait(10)
+
+
+def test_a_folder_that_cannot_be_written_has_no_lock(tmp_path):
+    with locked(tmp_path / "no folder" / "lock", refuse):
+        pass
+    assert not os.listdir(tmp_path)
+
+
+def test_a_lock_that_can_only_be_read_is_held_as_well(tmp_path, monkeypatch):
+    """It is somebody else's, in a folder that both may write."""
+    (tmp_path / "lock").touch()
+
+    def only_to_read(path, mode):
+        if mode != "rb":
+            raise PermissionError(13, "Permission denied")
+        return open(path, mode)
+
+    monkeypatch.setattr(disk, "open", only_to_read, raising=False)
+    with locked(tmp_path / "lock", refuse):
+        assert not is_free(tmp_path / "lock")
+
+
+def test_behind_a_link_the_sentence_names_what_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link.mid").symlink_to(tmp_path / "file" / "song.mid")
+    with pytest.raises(OSError, match=r"^Cannot write .*/file/song\.mid: "):
+        write_atomically(tmp_path / "link.mid", b"")
 
 
 def no_locks_here(*_):

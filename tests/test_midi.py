@@ -533,6 +533,21 @@ def test_to_pretty_midi_and_back(piece):
     np.testing.assert_allclose(back.time_signatures, written.time_signatures, atol=1e-9)
 
 
+def test_a_pedal_of_pretty_midi_that_is_never_lifted_ends_with_the_last_note():
+    """Times from a network are often float32, the last note's end is not."""
+    midi = pretty_midi.PrettyMIDI()
+    piano = pretty_midi.Instrument(0)
+    piano.notes = [pretty_midi.Note(80, 60, 0.0, 0.1 + 0.2)]
+    piano.control_changes = [
+        pretty_midi.ControlChange(64, value, np.float32(time))
+        for value, time in ((0, 0.25), (127, 0.125), (100, 0.0625))  # in no order
+    ]
+    midi.instruments.append(piano)
+    assert rows(from_pretty_midi(midi).pedals) == [(0.0625, 0.25, 0)]
+    piano.control_changes.pop(0)
+    assert rows(from_pretty_midi(midi).pedals) == [(0.0625, 0.1 + 0.2, 0)]
+
+
 def test_from_pretty_midi():
     midi = pretty_midi.PrettyMIDI(resolution=96, initial_tempo=90)
     for program, is_drum in ((40, False), (0, True)):

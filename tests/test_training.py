@@ -18,6 +18,7 @@ import shard_files
 from small_runs import MUSIC_TOKENIZER, TOKENIZER, pieces, small_train, texts
 
 import keras_music as km
+from keras_music import disk
 from keras_music.disk import locked
 from keras_music.training import Run, checkpoint, load_run, trainer
 from keras_music.training.callbacks import WholeEpoch
@@ -395,25 +396,41 @@ def test_two_at_once(tmp_path, whole):
     """The second one once removed what the first was writing."""
     path = shutil.copytree(whole.path, tmp_path / "run")
     (path / ".history.csv.abcdefgh").touch()  # the first one is about to rename it
-    before = files(path)
+    before = {name: (path / name).read_bytes() for name in files(path)}
     with (
         locked(path / ".lock", None),
         pytest.raises(ValueError, match="where a training runs now. Wait until it has ended"),
     ):
         small_train(path, epochs=4, sample_tokens=8)
-    assert files(path) == before
+    assert {name: (path / name).read_bytes() for name in files(path)} == before
     assert len(small_train(path, epochs=4, sample_tokens=8).history) == 4
 
 
 def test_the_folder_is_held_until_the_end_and_not_longer(tmp_path, monkeypatch):
+    refused = []
+
     def finish(path, *_):
-        with pytest.raises(ValueError, match="a training runs now"):
+        with pytest.raises(ValueError, match="a training runs now") as caught:
             small_train(path, epochs=1)
+        refused.append(caught)
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "finish", finish)
         small_train(tmp_path, epochs=1)
     small_train(tmp_path, epochs=1)
+    assert len(refused) == 1
+
+
+def test_a_finished_run_in_a_folder_that_can_only_be_read(tmp_path, whole, monkeypatch, capsys):
+    path = shutil.copytree(whole.path, tmp_path / "run")
+    (path / ".lock").unlink()
+    monkeypatch.setattr(disk, "open", raise_read_only, raising=False)
+    small_train(path, sample_tokens=8, verbose=2)
+    assert "is finished: 3 epochs. Nothing was done." in capsys.readouterr().out
+
+
+def raise_read_only(*_):
+    raise OSError(errno.EROFS, "Read-only file system")
 
 
 def test_a_link_that_leads_nowhere_is_no_folder(tmp_path):

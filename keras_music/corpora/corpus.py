@@ -20,6 +20,7 @@ from __future__ import annotations
 import collections
 import functools
 import hashlib
+import numbers
 import operator
 from collections.abc import Sequence
 
@@ -281,8 +282,10 @@ def three_shares(fractions) -> tuple[float, float, float]:
     (1.0, 0.0, 0.0)
     """
     try:
-        shares = tuple(map(float, fractions))
-    except (TypeError, ValueError):
+        given = tuple(fractions)
+        are_numbers = all(isinstance(share, numbers.Real) for share in given)
+        shares = tuple(map(float, given)) if are_numbers else ()
+    except (TypeError, OverflowError):
         shares = ()
     if len(shares) != 3 or not min(shares) >= 0 or not abs(sum(shares) - 1) < 1e-6:
         raise ValueError(

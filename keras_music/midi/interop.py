@@ -34,7 +34,8 @@ def from_pretty_midi(midi) -> Piece:
     pedals = []
     for track, instrument in enumerate(midi.instruments):
         presses = [c for c in instrument.control_changes if c.number == SUSTAIN_PEDAL]
-        time, value = (np.array([getattr(c, name) for c in presses]) for name in ("time", "value"))
+        time = np.array([c.time for c in presses], np.float64)
+        value = np.array([c.value for c in presses])
         last = max([n.end for n in instrument.notes], default=0.0)
         down, up = spans(time, value, last)
         pedals += [{"start": a, "end": b, "track": track} for a, b in zip(down, up, strict=True)]

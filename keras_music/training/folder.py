@@ -196,8 +196,7 @@ def open_run(path, config, tokenizer_json, *, writes=True):
         return
     with explained(path):
         path.mkdir(parents=True, exist_ok=True)
-        lock = locked(path / LOCK, lambda: _taken(path))
-    with lock:
+    with locked(path / LOCK, lambda: _taken(path)):
         old = _check_run(path, config)  # again: another process may have been faster
         if old is None or config["arguments"]["epochs"] > old["arguments"]["epochs"]:
             write_atomically(path / TOKENIZER, tokenizer_json)

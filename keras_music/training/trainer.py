@@ -117,7 +117,8 @@ def train(
     Raises:
       KeyboardInterrupt: stopped with Ctrl-C; the sentence says how to go on.
       OSError: the folder cannot be written to, or the disk is full.
-      ValueError: an argument is out of range, `out` holds another run, or training has diverged.
+      ValueError: an argument is out of range; `out` holds another run, or another process is
+        training in it; or training has diverged.
 
     Example:
       >>> import tempfile
