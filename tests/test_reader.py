@@ -12,7 +12,7 @@ import pytest
 import symusic
 from hypothesis import given
 from hypothesis import strategies as st
-from midi_files import DROPPED, KEPT, NOTE, TEMPO_60, mutants
+from midi_files import DROPPED, KEPT, NOTE, TEMPO_60, mutants, riff
 from test_midi import WILD, assert_same, needs_wild, smf
 
 from keras_music.corpora import Corpus, bach_chorales, reader
@@ -75,6 +75,13 @@ class TestTraps:
             "independent tracks (format 2), which are read as sounding together",
             "zero-length notes (1)",
         ]
+
+    def test_keys_that_never_come_up_are_counted_where_all_messages_are_known(self, monkeypatch):
+        stuck = read_entry("a", riff(smf("00 90 3D 40" + NOTE)))[0]
+        assert stuck["warnings"] == "keys that never come up, and are no notes (1)"
+        assert read_entry("a", smf("00 F6  00 90 3D 40" + NOTE))[0]["warnings"] == ""
+        monkeypatch.setattr(reader, "MAX_COUNTED_BYTES", 30)
+        assert read_entry("a", smf("00 90 3D 40" + NOTE))[0]["warnings"] == ""
 
     def test_two_voices_on_one_pitch_do_not_overlap(self):
         assert read_entry("a", smf(NOTE, NOTE))[0]["warnings"] == ""

@@ -1,9 +1,9 @@
 """A piece of music as a table of notes, and the way in and out of MIDI files.
 
 `piece` is the table, `files` reads and writes Standard MIDI Files (`running_status` mends what its
-parser would misread), `packing` keeps a piece as bytes, `interop` is the bridge to pretty_midi.
-Pitch is the MIDI number (60 = middle C = C4), velocity 1-127, program 0-127 as in General MIDI (0 =
-piano), and every time is in seconds.
+parser would misread, `note_ons` counts what it leaves out), `packing` keeps a piece as bytes,
+`interop` is the bridge to pretty_midi. Pitch is the MIDI number (60 = middle C = C4), velocity
+1-127, program 0-127 as in General MIDI (0 = piano), and every time is in seconds.
 """
 
 from keras_music.midi.files import (
