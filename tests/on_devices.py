@@ -8,6 +8,7 @@ Prints, as its last line, what it found as JSON. The strategy comes before anyth
 TensorFlow, as it must.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -80,6 +81,7 @@ def worker(folder, ports, number, epochs):
 
     import keras_music as km
     from keras_music import training
+    from keras_music.disk import locked
     from keras_music.training import distributed
 
     found = {"chief": distributed.is_chief(strategy), "errors": {}}
@@ -98,6 +100,14 @@ def worker(folder, ports, number, epochs):
         small_train(folder / "other", strategy=strategy, seed=int(number))
     except ValueError as error:
         found["errors"]["train"] = str(error)
+    with contextlib.ExitStack() as stack:
+        if found["chief"]:  # as if another process were training there
+            (folder / "held").mkdir(exist_ok=True)
+            stack.enter_context(locked(folder / "held" / ".lock", None))
+        try:
+            small_train(folder / "held", strategy=strategy)
+        except ValueError as error:
+            found["errors"]["held"] = str(error)
     run = small_train(
         folder / "workers", dropout=0.0, epochs=int(epochs), strategy=strategy, sample_tokens=0
     )

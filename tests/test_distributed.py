@@ -171,6 +171,13 @@ def test_workers_that_do_not_agree(workers):
 
 
 @pytest.mark.slow
+def test_nobody_waits_for_a_chief_that_may_not_write(workers):
+    chief, other = (worker["errors"]["held"] for worker in workers[1])
+    assert "where a training runs now" in chief
+    assert other.startswith("`train` must be called by all workers with the same arguments")
+
+
+@pytest.mark.slow
 def test_both_workers_go_on(workers, tmp_path):
     folder, _ = workers
     work_together(folder, epochs=4)

@@ -178,6 +178,23 @@ def meet(strategy, words="") -> bool:
     return squares * count == total**2
 
 
+@contextlib.contextmanager
+def together(strategy, context):
+    """Enters a context; where one worker cannot, the next `meet` of the others says so.
+
+    Else they would wait for it there, for as long as its process lives.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(context)
+        except Exception:
+            if has_workers(strategy):
+                with contextlib.suppress(ConnectionError):
+                    meet(strategy, "this worker cannot")
+            raise
+        yield
+
+
 def _results(model):
     return {name: float(value) for name, value in model.get_metrics_result().items()}
 

@@ -154,7 +154,8 @@ def train(
     config, tokenizer_json = make_config(arguments, tokenizer, sides)
     model, plain = _networks(tokenizer, arguments, learning_rate, strategy)
     _check_workers(strategy, f"{config['arguments']} {config['data']}")
-    with open_run(path, config, tokenizer_json, writes=writes):
+    run_folder = open_run(path, config, tokenizer_json, writes=writes)
+    with distributed.together(strategy, run_folder):
         rows = _go_back(path, model, strategy)
         _check_workers(strategy, f"{len(rows)} epochs done")
         if _is_finished(path, rows, epochs):
