@@ -16,6 +16,7 @@ Reference: POSIX.1-2017, rename(); flock(2) of the Linux manual.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 import tempfile
@@ -71,21 +72,28 @@ def opened_atomically(path):
 def locked(path, taken):
     """Holds the lock on a file while the `with` block runs, or until this process ends.
 
-    Where the file can be opened in no way, nothing is held: nothing beside it will be written.
+    Where the folder cannot be written, nothing is held, because nobody writes there.
 
     Args:
       path: the lock's file, made if it is missing; it stays, empty.
       taken: called if another process holds the lock. It raises, or gives a context manager
         within which is waited.
+
+    Raises:
+      OSError: the file cannot be opened in a folder that can be written.
     """
-    with _opened(path) as file:
+    with explained(path):
+        opened = _opened(path)
+    with opened as file:
         if not _is_free(file):
             with taken(), contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
+        owner = os.getpid()
         try:
             yield
         finally:
-            if fcntl is not None and file is not None:  # forked children have it open, too
+            # A forked child has it open, too: the lock must not outlive us, and is not the child's.
+            if fcntl is not None and file is not None and os.getpid() == owner:
                 with contextlib.suppress(OSError):
                     fcntl.flock(file, fcntl.LOCK_UN)
 
@@ -105,8 +113,12 @@ def explained(path):
 def _opened(path):
     """The lock's file, open; to write, if that may be, because some network disks want it so."""
     for mode in ("ab", "rb"):
-        with contextlib.suppress(OSError):
+        try:
             return open(path, mode)
+        except OSError as error:
+            reason = error
+    if reason.errno != errno.EROFS and os.access(path.parent, os.W_OK):
+        raise reason
     return contextlib.nullcontext()
 
 

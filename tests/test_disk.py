@@ -148,6 +148,7 @@ def test_the_lock_goes_with_its_process_however_it_ends(tmp_path):
         assert is_free(tmp_path / "lock")
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of processes with threads
 def test_the_lock_goes_though_a_forked_child_lives(tmp_path):
     """A pool of processes that somebody began in between has a copy of all open files."""
     with locked(tmp_path / "lock", refuse):
@@ -184,6 +185,29 @@ def test_a_folder_that_cannot_be_written_has_no_lock(tmp_path):
     with locked(tmp_path / "no folder" / "lock", refuse):
         pass
     assert not os.listdir(tmp_path)
+
+
+def test_a_lock_that_cannot_be_opened_is_no_free_one(tmp_path):
+    (tmp_path / "lock").mkdir()
+    with (
+        pytest.raises(OSError, match="^Cannot write .*lock: Is a directory. Choose a folder"),
+        locked(tmp_path / "lock", refuse),
+    ):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of processes with threads
+def test_a_forked_child_does_not_give_the_lock_away(tmp_path):
+    answer = None
+    with contextlib.suppress(ZeroDivisionError), locked(tmp_path / "lock", refuse):
+        child = os.fork()
+        if not child:
+            1 / 0  # it leaves the block  # noqa: B018
+        os.waitpid(child, 0)
+        answer = is_free(tmp_path / "lock")
+    if answer is None:
+        os._exit(0)
+    assert answer is False
 
 
 def test_a_lock_that_can_only_be_read_is_held_as_well(tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ END = "00 FF 2F 00"
         (f"00 80 3C 40  00 FF 01 02 90 3C  60 3E 40  00 90 01 01  {END}", 1),
         (f"00 C0 05  00 FF 01 01 61  00 06  00 90 3C 40  {END}", 1),
         (f"00 90 3C 40  00 80 3C 00  00 3D 40  00 FF 01 00  00 3E 40  {END}", 1),  # last: up
+        (f"00 90 3C 40  00 FF 01 01 61  00 3C 00  00 FF 01 01 61  00 3E 40  {END}", 2),
         (f"00 F0 03 90 3C F7  00 90 3C 40  {END}", 1),
         (f"00 F7 03 90 3C 40  00 90 3C 40  {END}", 1),
         (f"FF FF FF 7F 90 3C 40  90 00 90 3C 00  81 10 3C 40  {END}", 2),  # long times
@@ -39,6 +40,8 @@ END = "00 FF 2F 00"
         (f"FF FF FF FF 7F 90 3C 40  {END}", None),  # a number of five bytes
         ("00 90 3C 40  00 FF 01 7F 61", None),  # it breaks off in a text
         ("00 90 3C 40  00 90 3E", None),
+        ("00 90 3C 40  00 3E", None),
+        ("00 B0 07 64  00 07  00 FF 2F 00", None),
         ("00 90 3C 40  00", None),
         ("00 90 3C 40  00 FF", None),
     ],

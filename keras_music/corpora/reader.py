@@ -35,7 +35,6 @@ import symusic  # noqa: F401  so that a worker has it before its clock runs
 from keras_music.corpora.corpus import music_of, three_shares
 from keras_music.midi import Piece, read_midi
 from keras_music.midi.note_ons import num_note_ons
-from keras_music.midi.running_status import with_status
 
 READER_VERSION = 2  # raised when `read_entry` comes to other results than before
 MAX_BYTES = 64 * 2**20  # the longest concerts are a hundred times smaller
@@ -241,7 +240,7 @@ def _music_warnings(piece):
 
 def _file_warnings(data, num_notes):
     """What a musician should know of this file, and the notes do not show."""
-    data = with_status(data[data.index(b"MThd") :])
+    data = data[data.index(b"MThd") :]
     kind, num_tracks = struct.unpack(">HH", data[8:12])
     tracks = list(_tracks(data))
     # No other message can hold these bytes, but for a text in an alphabet of its own.
@@ -257,7 +256,7 @@ def _file_warnings(data, num_notes):
     if len(data) <= MAX_COUNTED_BYTES and len(tracks) <= num_tracks:  # the parser reads no more
         counts = [num_note_ons(data[first:last]) for first, last in tracks]
         if None not in counts and (lost := sum(counts) - num_notes) > 0:
-            yield f"keys that never come up, and are no notes ({lost})"
+            yield f"keys pressed without a release of their own, and so no notes ({lost})"
 
 
 def _tracks(data):

@@ -1,9 +1,9 @@
 """How often a key goes down in a MIDI file: more often than there are notes, and notes are lost.
 
-A note is a key that goes down and comes up. In a file that was cut short, or a recording that was
-stopped too early, some keys never come up. Readers of MIDI leave these out (how long should they
-be?) and say nothing. To say it, the messages have to be counted, and to look at them one by one
-takes Python as long as all the rest of reading. So regular expressions walk over whole blocks:
+A note is a key that goes down and comes up. In a recording that was stopped too early, some keys
+never come up; in others a key goes down twice and comes up once. Readers of MIDI leave such a press
+out (how long should it be?) and say nothing. To say it, the messages have to be counted. Regular
+expressions walk over whole blocks of them, because from one to the next Python is slow:
 
     00 90 3C 40  60 80 3C 40  00 90 3E 40   00 FF 01 02 48 69   60 3E 00  00 FF 2F 00
     |---------- a block ----------------|   a text, 2 bytes     a block   the end
@@ -27,6 +27,7 @@ DATA = rb"[\x00-\x7f]"
 # Blocks of messages with two bytes of data, and with one; `status` is the last one in the block.
 TWO = re.compile(rb"(?:%b(?P<status>[\x80-\xbf\xe0-\xef])?+%b{2})++" % (NUMBER, DATA))
 ONE = re.compile(rb"(?:%b(?P<status>[\xc0-\xdf])?+%b)++" % (NUMBER, DATA))
+NEW_ONE = re.compile(rb"(?=%b[\xc0-\xdf])%b" % (NUMBER, ONE.pattern))
 # What says itself how long it is: texts and marks, and system exclusive messages.
 LONG = re.compile(rb"%b(?:\xff(?P<kind>%b)|[\xf0\xf7])(?P<length>%b)" % (NUMBER, DATA, NUMBER))
 
@@ -50,7 +51,7 @@ def num_note_ons(track: bytes) -> int | None:
     """
     place, status, count = 0, b"", 0
     while place < len(track):
-        kinds = (ONE, TWO) if b"\xc0" <= status <= b"\xdf" else (TWO, ONE)
+        kinds = (ONE, TWO) if b"\xc0" <= status <= b"\xdf" else (TWO, NEW_ONE)
         if block := kinds[0].match(track, place) or kinds[1].match(track, place):
             if block.re is TWO:
                 count += _num_in_block(block[0], status)

@@ -186,13 +186,13 @@ def together(strategy, context):
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(context)
+            value = stack.enter_context(context)
         except Exception:
             if has_workers(strategy):
-                with contextlib.suppress(ConnectionError):
+                with contextlib.suppress(Exception):  # the first one counts
                     meet(strategy, "this worker cannot")
             raise
-        yield
+        yield value
 
 
 def _results(model):

@@ -154,9 +154,8 @@ def train(
     config, tokenizer_json = make_config(arguments, tokenizer, sides)
     model, plain = _networks(tokenizer, arguments, learning_rate, strategy)
     _check_workers(strategy, f"{config['arguments']} {config['data']}")
-    run_folder = open_run(path, config, tokenizer_json, writes=writes)
-    with distributed.together(strategy, run_folder):
-        rows = _go_back(path, model, strategy)
+    begun = _begun(path, config, tokenizer_json, model, strategy, writes)
+    with distributed.together(strategy, begun) as rows:
         _check_workers(strategy, f"{len(rows)} epochs done")
         if _is_finished(path, rows, epochs):
             _say(f"The run in {path} is finished: {len(rows)} epochs. Nothing was done.", verbose)
@@ -283,6 +282,13 @@ def _datasets(sides, tokenizer, arguments, augment):
         make_dataset(sides["train"], tokenizer, **sizes, seed=seed, augment=augment),
         None if valid is None else make_dataset(valid, tokenizer, **sizes),
     )
+
+
+@contextlib.contextmanager
+def _begun(path, config, tokenizer_json, model, strategy, writes):
+    """Holds the run folder; gives what `_go_back` does."""
+    with open_run(path, config, tokenizer_json, writes=writes):
+        yield _go_back(path, model, strategy)
 
 
 def _go_back(path, model, strategy):
