@@ -546,6 +546,8 @@ def test_a_pedal_of_pretty_midi_that_is_never_lifted_ends_with_the_last_note():
     assert rows(from_pretty_midi(midi).pedals) == [(0.0625, 0.25, 0)]
     piano.control_changes.pop(0)
     assert rows(from_pretty_midi(midi).pedals) == [(0.0625, 0.1 + 0.2, 0)]
+    piano.control_changes = [pretty_midi.ControlChange(64, 127, 2.0)]  # behind the last note
+    assert rows(from_pretty_midi(midi).pedals) == [(2.0, 2.0, 0)]
 
 
 def test_from_pretty_midi():

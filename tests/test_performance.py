@@ -209,6 +209,13 @@ HAT = {"pitch": 42, "velocity": 80, "program": 9, "is_drum": True, "track": 2}
             "PROGRAM_32 VELOCITY_1 NOTE_ON_60 TIME_SHIFT_20 PROGRAM_0 NOTE_ON_60 TIME_SHIFT_10 "
             "NOTE_OFF_60 TIME_SHIFT_60 PROGRAM_32 NOTE_OFF_60",
         ),
+        (  # in a step one program after the other, though their numbers are neighbours
+            [{"pitch": 60, "start": s, "end": s + 0.5, "program": p, "track": p, "velocity": 80}
+             for p in (0, 1) for s in (0, 0.5)],
+            "VELOCITY_20 NOTE_ON_60 PROGRAM_1 NOTE_ON_60 TIME_SHIFT_50 PROGRAM_0 NOTE_OFF_60 "
+            "NOTE_ON_60 PROGRAM_1 NOTE_OFF_60 NOTE_ON_60 TIME_SHIFT_50 PROGRAM_0 NOTE_OFF_60 "
+            "PROGRAM_1 NOTE_OFF_60",
+        ),
         (  # tracks of one program are one
             [BASS | {"pitch": 60, "start": 0, "end": 0.9},
              BASS | {"pitch": 60, "start": 0.2, "end": 0.3, "track": 5}],

@@ -165,7 +165,9 @@ class PerformanceTokenizer(Tokenizer):
         step = np.concatenate([end, start])
         event = np.concatenate([np.where(is_pedal, 0, 2), np.where(is_pedal, 1, 3)])
         program, key, velocity = (np.tile(x, 2) for x in (program, key, velocity))
-        order = np.argsort(((step * (DRUMS + 1) + program) * 4 + event) * (PEDAL + 1) + key)
+        # One number for all four (at most 1e17), which is several times as fast to sort.
+        place = (step * (DRUMS + 1) + program) * len(EVENTS) + event
+        order = np.argsort(place * (PEDAL + 1) + key)
         step, event, key = step[order], event[order], key[order]
         return self._write(piece, step, program[order], event, key, self._bin_of[velocity[order]])
 
