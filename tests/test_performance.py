@@ -319,6 +319,17 @@ def test_a_pedal_is_that_of_its_track():
     )
 
 
+def test_in_a_step_a_program_ends_before_the_pedal_of_the_next_one():
+    piece = Piece(
+        {"pitch": 60, "start": [0.5, 0], "end": 1.0, "program": [0, 1], "track": [0, 1]},
+        pedals={"start": [0], "end": [0.5], "track": [1]},
+    )
+    assert tokens(piece, velocity_bins=0, pedal="tokens", multi_program=True) == (
+        "PROGRAM_1 PEDAL_ON NOTE_ON_60 TIME_SHIFT_50 PROGRAM_0 NOTE_ON_60 PROGRAM_1 PEDAL_OFF "
+        "TIME_SHIFT_50 PROGRAM_0 NOTE_OFF_60 PROGRAM_1 NOTE_OFF_60"
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "pedals"),
     [
